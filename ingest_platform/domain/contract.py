@@ -1,0 +1,52 @@
+"""A record's fields and rules, declared once; every engine's checks are derived from the declaration.
+
+The door (`pipeline/door.py`) evaluates it per record, the run (`pipeline/check.py`) per frame with Pandera, the
+warehouse (`pipeline/load.py`) as a typed staging table. How any of them does it is not known here.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+
+@unique
+class Kind(Enum):
+    """The JSON types that a field may have; a timestamp is a string that keeps the grammar of `timestamps.py`."""
+
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a record.
+
+    `pattern` (a whole-string regular expression that Python's re, Rust's regex and RE2 read alike), `length_max` (in
+    characters) and `choices` are rules on strings. Each failing rule has its own closed code.
+    """
+
+    name: str
+    kind: Kind
+    required: bool = True
+    nullable: bool = False
+    pattern: str | None = None
+    pattern_code: str = "invalid_format"
+    length_max: int | None = None
+    choices: tuple[str, ...] = ()
+    description: str = ""
+    example: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """The fields of a record, in the order in which faults are reported; whether others may stand beside them."""
+
+    name: str
+    fields: tuple[Field, ...]
+    extra_allowed: bool
+
+    def field(self, name: str) -> Field:
+        """Look up a field that is known to be declared."""
+        return next(field for field in self.fields if field.name == name)
