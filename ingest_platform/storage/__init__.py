@@ -1,0 +1,1 @@
+"""Durable stores: the ledger (PostgreSQL), the catalog in it, the warehouse (DuckLake) and blobs."""

@@ -1,0 +1,567 @@
+"""The warehouse: DuckLake tables (Parquet files, catalog in PostgreSQL), opened by DuckDB. The only importer of duckdb.
+
+How records are merged is not known here (`pipeline/dedupe.py`); that a table has one writer at a time, and that a
+writer which lost its turn changes nothing, is.
+
+DuckLake has no unique keys and lets two transactions insert the same new key. Therefore a writer holds the table's turn
+(`turns.py`), and as its first statement replaces the one row of the table's fence. A writer that was stopped while it
+had the turn, and wakes after another one committed, deletes a row that is gone by then: DuckLake refuses its commit.
+"""
+
+import importlib.util
+import os
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Self, TypeAlias
+
+import duckdb
+import psycopg
+import pyarrow as pa
+from psycopg import conninfo, sql
+
+from ingest_platform.domain.crashpoint import reach
+from ingest_platform.domain.errors import Fault, LeaseLost, WarehouseFault
+from ingest_platform.domain.feed import Column, KeyedTable
+from ingest_platform.storage.turns import (
+    CONNECT_SECONDS_MAX,
+    HELD_SECONDS_MAX,
+    SILENT_SECONDS_MAX,
+    WAIT_SECONDS_MAX,
+    Turns,
+)
+
+Values: TypeAlias = Sequence[object]
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader
+
+CATALOG_SCHEMA = "lake"
+# Attaching and creating tables by two processes at once is a conflict for DuckLake, so they take turns at that too.
+SET_UP = "set up"
+# Of each keyed table: its rows, the jobs that it has taken in, its fence.
+SCHEMAS = ("main", "applied", "fences")
+# Rows of one insert that lie in PostgreSQL until they are flushed, instead of in a small file. See docs/decisions/0002.
+INLINED_ROWS_MAX = 250
+# Small changes of a table by one process after which it flushes them: with as many, look-ups take twice as long as in
+# files, because PostgreSQL hands over all of them.
+FLUSHED_ROWS_MIN = 20_000
+# Files of compaction; a file is rewritten whole when many of its rows are deleted.
+FILE_SIZE_TARGET = "128MB"
+DELETED_SHARE_MAX = 0.1
+# Snapshots are kept for six times as long as a writer may sleep; by them DuckLake finds that one was overtaken.
+SNAPSHOT_AGE = timedelta(hours=1)
+# Files merged while a table's turn is held; the others wait for the next upkeep.
+MERGED_FILES_MAX = 200
+
+# What every keyed table has besides its own columns. `accepted_seq` and `accepted_index` are the place in the order of
+# acceptance of the last record that said what the row says; the others are of the record that first said so.
+KERNEL_COLUMNS = (
+    Column(name="workspace", type="VARCHAR"),
+    Column(name="job_id", type="VARCHAR"),
+    Column(name="record_index", type="BIGINT"),
+    Column(name="accepted_seq", type="BIGINT"),
+    Column(name="accepted_index", type="BIGINT"),
+    Column(name="accepted_at", type="TIMESTAMPTZ"),
+)
+APPLIED_COLUMNS = (
+    Column(name="load_id", type="VARCHAR"),
+    Column(name="job_id", type="VARCHAR"),
+    Column(name="accepted_seq", type="BIGINT"),
+    Column(name="records", type="BIGINT"),
+    Column(name="codes", type="BLOB"),
+    Column(name="applied_at", type="TIMESTAMPTZ"),
+)
+# What DuckDB is made of here besides itself; each comes as a wheel for exactly one version of it.
+EXTENSIONS = ("ducklake", "postgres_scanner", "httpfs")
+FENCE_COLUMNS = (Column(name="fence", type="BIGINT"),)
+
+
+def quoted(name: str) -> str:
+    """Quote a name for SQL.
+
+    >>> quoted('a "name"!')
+    '"a ""name""!"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote a text for SQL, where no parameter is possible.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def rows_of(table: str) -> str:
+    """Name the lake table that holds a keyed table's rows."""
+    return f"lake.main.{quoted(table)}"
+
+
+def applied_of(table: str) -> str:
+    """Name the lake table that remembers which jobs a keyed table has taken in, and with what outcome."""
+    return f"lake.applied.{quoted(table)}"
+
+
+def fence_of(table: str) -> str:
+    """Name the lake table with the one row that every writer of a keyed table replaces.
+
+    It is a table of its own, because DuckLake finds conflicts by table: writers of two tables must not meet.
+    """
+    return f"lake.fences.{quoted(table)}"
+
+
+class LakeSession:
+    """One conversation with the engine; its temporary tables are its own. Not for two threads at once."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, fault: Callable[[duckdb.Error], Fault]) -> None:
+        self._cursor = cursor
+        self._fault = fault
+
+    def execute(self, statement: str, values: Values = ()) -> int:
+        """Run a statement; the number of rows that it changed, 0 if it changes none."""
+        with self._translated():
+            done = self._cursor.execute(statement, list(values))
+            row = done.fetchone() if done.description else None
+        return row[0] if row and isinstance(row[0], int) else 0
+
+    def fetch(self, query: str, values: Values = ()) -> pa.Table:
+        """Run a query to its end."""
+        with self._translated():
+            return self._cursor.execute(query, list(values)).to_arrow_table()
+
+    @contextmanager
+    def seeing(self, name: str, rows: Rows) -> Generator[None]:
+        """Let statements of a with block read Arrow rows under a name."""
+        with self._translated():
+            self._cursor.register(name, rows)
+        try:
+            yield
+        finally:
+            with self._translated():
+                self._cursor.unregister(name)
+
+    @contextmanager
+    def transaction(self) -> "Generator[LakeTransaction]":
+        """Run a with block inside BEGIN … COMMIT; an exception rolls back."""
+        transaction = LakeTransaction(self._cursor, self._fault)
+        transaction.execute("BEGIN")
+        try:
+            yield transaction
+            transaction.execute("COMMIT")
+        except BaseException:
+            # Without a transaction (a failed COMMIT has ended it) or a connection nothing is left to roll back.
+            with suppress(WarehouseFault, LeaseLost):
+                transaction.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Give back what the session holds, temporary tables included."""
+        self._cursor.close()
+
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            # The original may hold the connection string, and a chained exception would show it.
+            raise self._fault(error) from None
+
+
+class LakeTransaction(LakeSession):
+    """A session inside BEGIN … COMMIT."""
+
+    # Rows changed by each of its statements.
+    changed: list[int]
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, fault: Callable[[duckdb.Error], Fault]) -> None:
+        super().__init__(cursor, fault)
+        self.changed = []
+
+    def execute(self, statement: str, values: Values = ()) -> int:
+        """Run a statement; the number of rows that it changed, 0 if it changes none."""
+        changed = super().execute(statement, values)
+        self.changed.append(changed)
+        return changed
+
+
+class Warehouse:
+    """The lake of one process, attached at first use. Readers and writers may be any threads."""
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        lake_path: str,
+        memory_bytes_max: int,
+        threads: int = 2,
+        s3: Mapping[str, str] | None = None,
+        spill_path: str | None = None,
+        silent_seconds_max: float = SILENT_SECONDS_MAX,
+        wait_seconds_max: float = WAIT_SECONDS_MAX,
+        idle_seconds_max: float = HELD_SECONDS_MAX,
+        inlined_rows_max: int = INLINED_ROWS_MAX,
+        flushed_rows_min: int = FLUSHED_ROWS_MIN,
+    ) -> None:
+        self._database_url = database_url
+        self._remote = "://" in lake_path
+        self._lake_path = (lake_path if self._remote else str(Path(lake_path).absolute())).rstrip("/") + "/"
+        self._memory_bytes_max = memory_bytes_max
+        self._threads = threads
+        self._s3 = dict(s3 or {})
+        self._idle_seconds_max = idle_seconds_max
+        self._inlined_rows_max = inlined_rows_max
+        self._flushed_rows_min = flushed_rows_min
+        self._holder = f"ingest-lake-{secrets.token_hex(8)}"
+        # A folder for each engine: DuckDB names its files alike in every process.
+        self._spill_path = str(Path(spill_path).absolute() / self._holder) if spill_path else ""
+        self._turns = Turns(
+            database_url=database_url,
+            holder=self._holder,
+            silent_seconds_max=silent_seconds_max,
+            wait_seconds_max=wait_seconds_max,
+        )
+        # Reentrant: opening may fail, and a failure may give the engine up.
+        self._lock = threading.RLock()
+        self._engine: duckdb.DuckDBPyConnection | None = None
+        self._ensured: set[str] = set()
+        self._small_changes: Counter[str] = Counter()
+
+    def session(self) -> LakeSession:
+        """Begin a conversation; close it after use."""
+        return LakeSession(self._cursor(), self._fault)
+
+    def query(self, query: str, params: Values = ()) -> pa.Table:
+        """Read, from any thread; never waits for a writer."""
+        with closing(self.session()) as session:
+            return session.fetch(query, params)
+
+    def ensure(self, tables: Sequence[KeyedTable]) -> None:
+        """Create the lake's tables that are missing; safe when two processes do it at once."""
+        missing = [table for table in tables if table.name not in self._ensured]
+        if not missing:
+            return
+        with closing(self.session()) as session, self._turns.taken(SET_UP), session.transaction() as transaction:
+            for schema in SCHEMAS:
+                transaction.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
+            for table in missing:
+                _create(transaction, rows_of(table.name), (*table.columns, *KERNEL_COLUMNS))
+                _create(transaction, applied_of(table.name), APPLIED_COLUMNS)
+                _create(transaction, fence_of(table.name), FENCE_COLUMNS)
+                _begin_fence(transaction, table.name)
+        self._ensured.update(table.name for table in missing)
+
+    @contextmanager
+    def writing(
+        self,
+        table: str,
+        *,
+        fence: int,
+        session: LakeSession | None = None,
+        still_ours: Callable[[], bool] | None = None,
+    ) -> Generator[LakeTransaction]:
+        """Have a table's turn and a transaction for a with block, which commits at its end.
+
+        `session` brings its temporary tables along. `still_ours` is asked once the fence is ours: whoever takes the
+        work away from us after that must take the turn as well, and then our commit is refused. Raises LeaseLost if the
+        turn or the work was lost, WarehouseFault for whatever else; then nothing was changed.
+        """
+        own = self.session() if session is None else None
+        used = session or own
+        assert used is not None
+        try:
+            with self._turns.taken(table) as turn:
+                try:
+                    with used.transaction() as transaction:
+                        _replace_fence(transaction, table, fence)
+                        if still_ours is not None and not still_ours():
+                            raise LeaseLost(f"the work on {table} is another worker's by now")
+                        yield transaction
+                        turn.assert_held()
+                        reach("load.before_commit")
+                except WarehouseFault as fault:
+                    # Whoever took the turn has ended our connections; that is no fault of the lake.
+                    turn.assert_held()
+                    raise fault from None
+                reach("load.after_commit")
+                self._flush_when_many(table, transaction.changed)
+        finally:
+            if own is not None:
+                own.close()
+
+    def inlined_rows(self) -> dict[str, int]:
+        """Count the rows of each keyed table that lie in PostgreSQL and not yet in files, its bookkeeping included."""
+        listed = """
+            SELECT t.table_name, i.table_name FROM {0}.ducklake_inlined_data_tables AS i
+            JOIN {0}.ducklake_table AS t USING (table_id) WHERE t.end_snapshot IS NULL
+        """
+        self._opened()
+        counts: dict[str, int] = {}
+        schema = sql.Identifier(CATALOG_SCHEMA)
+        try:
+            with self._connect() as connection:
+                for table, inlined in connection.execute(sql.SQL(listed).format(schema)).fetchall():
+                    count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(CATALOG_SCHEMA, inlined))
+                    row = connection.execute(count).fetchone()
+                    counts[table] = counts.get(table, 0) + (row[0] if row else 0)
+        except psycopg.Error as error:
+            raise WarehouseFault("inlined rows can't be counted") from error
+        return counts
+
+    def flush_inlined(self, table: str) -> int:
+        """Write a table's inlined rows, and those of its bookkeeping, to files; returns how many."""
+        with self._turns.taken(table):
+            return self._flush(table)
+
+    def maintain(
+        self,
+        *,
+        snapshot_age: timedelta = SNAPSHOT_AGE,
+        applied_age: timedelta = timedelta(days=1),
+        orphan_age: timedelta = timedelta(days=1),
+    ) -> dict[str, int]:
+        """Flush, rewrite, merge, forget and clean up; returns how much of each was done.
+
+        A table's turn is held while its files change, never all of the time.
+        """
+        done: dict[str, int] = {"rows flushed": 0, "files rewritten": 0, "files merged": 0, "jobs forgotten": 0}
+        with closing(self.session()) as session:
+            names = session.fetch(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'fences'"
+            )
+            tables: list[str] = names.column(0).to_pylist()
+            for table in tables:
+                done["jobs forgotten"] += self._forget_applied(table, applied_age)
+                done["rows flushed"] += self.flush_inlined(table)
+                for schema in SCHEMAS:
+                    with self._turns.taken(table):
+                        done["files rewritten"] += _rewrite(session, schema, table)
+                        done["files merged"] += _merge_files(session, schema, table)
+            done["snapshots expired"] = _count(
+                session, f"CALL ducklake_expire_snapshots('lake', older_than => now() - {_interval(snapshot_age)})"
+            )
+            done["files deleted"] = _count(
+                session, f"CALL ducklake_cleanup_old_files('lake', older_than => now() - {_interval(snapshot_age)})"
+            )
+            done["orphans deleted"] = self._delete_orphans(session, tables, orphan_age)
+        return done
+
+    def close(self) -> None:
+        """Close the engine and its connections; a later use opens them again."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+            self._turns.close()
+
+    def __enter__(self) -> Self:
+        """Use the warehouse in a with statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _flush_when_many(self, table: str, changed: Sequence[int]) -> None:
+        """Flush a table, while it is still our turn, once our small changes have made look-ups slow."""
+        self._small_changes[table] += sum(rows for rows in changed if rows <= self._inlined_rows_max)
+        if self._small_changes[table] >= self._flushed_rows_min:
+            self._small_changes[table] = 0
+            # The load is committed and must be settled; what hinders flushing, upkeep meets as well, and fails of it.
+            with suppress(WarehouseFault, LeaseLost):
+                self._flush(table)
+
+    def _flush(self, table: str) -> int:
+        with closing(self.session()) as session:
+            return sum(_flush(session, schema, table) for schema in SCHEMAS)
+
+    def _forget_applied(self, table: str, age: timedelta) -> int:
+        statement = f"DELETE FROM {applied_of(table)} WHERE applied_at < now() - {_interval(age)}"
+        with self._turns.taken(table), closing(self.session()) as session:
+            return session.execute(statement)
+
+    def _delete_orphans(self, session: LakeSession, tables: Sequence[str], age: timedelta) -> int:
+        """Delete files that no commit knows, while nobody writes: a clock that jumped must not make new files old."""
+        if tables:
+            with self._turns.taken(tables[0]):
+                return self._delete_orphans(session, tables[1:], age)
+        return _count(session, f"CALL ducklake_delete_orphaned_files('lake', older_than => now() - {_interval(age)})")
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._opened().cursor()
+        except duckdb.Error as error:
+            raise self._fault(error) from None
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if not self._remote:
+            Path(self._lake_path).mkdir(parents=True, exist_ok=True)
+        if self._spill_path:
+            # DuckDB makes the last folder only, and removes it at the end.
+            Path(self._spill_path).parent.mkdir(parents=True, exist_ok=True)
+        engine: duckdb.DuckDBPyConnection | None = None
+        try:
+            with self._turns.taken(SET_UP):
+                self._create_catalog()
+                engine = duckdb.connect(":memory:", config=self._configuration())
+                for statement in self._opening():
+                    engine.execute(statement)
+        except duckdb.Error as error:
+            if engine is not None:
+                engine.close()
+            raise self._fault(error) from None
+        return engine
+
+    def _configuration(self) -> dict[str, str | bool | int | float | list[str]]:
+        return {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "memory_limit": f"{self._memory_bytes_max}B",
+            "threads": self._threads,
+            "temp_directory": self._spill_path,
+        }
+
+    def _opening(self) -> list[str]:
+        """Attach the lake, then lock the engine down: from there on it reads and writes the lake's files only."""
+        names = ["ducklake", "postgres_scanner", *(["httpfs"] if self._remote else [])]
+        options = (
+            f"DATA_PATH {literal(self._lake_path)}, META_SCHEMA {literal(CATALOG_SCHEMA)},"
+            f" DATA_INLINING_ROW_LIMIT {self._inlined_rows_max}"
+        )
+        allowed = [self._lake_path, *([self._spill_path + "/"] if self._spill_path else [])]
+        return [
+            *(f"LOAD {literal(_extension(name))}" for name in names),
+            *([self._secret()] if self._s3 else []),
+            f"ATTACH {literal('ducklake:postgres:' + self._dsn())} AS lake ({options})",
+            f"SET GLOBAL ducklake_target_file_size = {literal(FILE_SIZE_TARGET)}",
+            "SET GLOBAL TimeZone = 'UTC'",
+            f"SET GLOBAL allowed_directories = [{', '.join(map(literal, allowed))}]",
+            "SET GLOBAL enable_external_access = false",
+            "SET GLOBAL lock_configuration = true",
+        ]
+
+    def _secret(self) -> str:
+        options = ", ".join(f"{name} {literal(value)}" for name, value in self._s3.items())
+        return f"CREATE SECRET lake_files (TYPE s3, {options})"
+
+    def _dsn(self) -> str:
+        # DuckLake finds conflicts by what the snapshots since a transaction's begin have changed, so it is blind once
+        # they are expired. PostgreSQL ends a transaction that sleeps, long before that.
+        idle = f"-c idle_in_transaction_session_timeout={round(self._idle_seconds_max * 1000)}"
+        given = conninfo.conninfo_to_dict(self._database_url).get("options")
+        return conninfo.make_conninfo(
+            self._database_url,
+            connect_timeout=CONNECT_SECONDS_MAX,
+            application_name=self._holder,
+            options=f"{given} {idle}" if given else idle,
+        )
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._dsn(), autocommit=True)
+
+    def _create_catalog(self) -> None:
+        """Create the schema of the lake's catalog; DuckLake creates its tables, but not that."""
+        statement = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(CATALOG_SCHEMA))
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute(statement)
+        except psycopg.Error:
+            # The original may hold the connection string.
+            raise WarehouseFault("PostgreSQL is away: the lake can't be attached") from None
+
+    def _fault(self, error: duckdb.Error) -> Fault:
+        if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+            # The engine is beyond use; the next one to ask gets a new one.
+            with self._lock:
+                self._engine = None
+        message = str(error)
+        for secret in self._secrets():
+            message = message.replace(secret, "***")
+        if "Transaction conflict" in message:
+            # Whoever has the turn meets no conflict, so we have lost it.
+            return LeaseLost(message)
+        return WarehouseFault(message)
+
+    def _secrets(self) -> list[str]:
+        password = conninfo.conninfo_to_dict(self._database_url).get("password")
+        return [str(each) for each in (self._dsn(), password, self._s3.get("SECRET")) if each]
+
+
+def _create(session: LakeSession, name: str, columns: Sequence[Column]) -> None:
+    listed = ", ".join(f"{quoted(column.name)} {column.type}" for column in columns)
+    session.execute(f"CREATE TABLE IF NOT EXISTS {name} ({listed})")
+
+
+def _begin_fence(session: LakeSession, table: str) -> None:
+    session.execute(f"INSERT INTO {fence_of(table)} SELECT 0 WHERE NOT EXISTS (FROM {fence_of(table)})")
+
+
+def _replace_fence(session: LakeSession, table: str, fence: int) -> None:
+    deleted = session.execute(f"DELETE FROM {fence_of(table)}")
+    # Two writers of which neither deletes anything would not conflict.
+    if deleted != 1:
+        raise WarehouseFault(f"the fence of {table} has {deleted} rows; it must have one")
+    session.execute(f"INSERT INTO {fence_of(table)} VALUES (?)", [fence])
+
+
+def _flush(session: LakeSession, schema: str, table: str) -> int:
+    done = session.fetch(
+        f"CALL ducklake_flush_inlined_data('lake', schema_name => {literal(schema)}, table_name => {literal(table)})"
+    )
+    return sum(int(count) for count in done.column(2).to_pylist())
+
+
+def _rewrite(session: LakeSession, schema: str, table: str) -> int:
+    done = session.fetch(
+        f"CALL ducklake_rewrite_data_files('lake', {literal(table)}, schema => {literal(schema)},"
+        f" delete_threshold => {DELETED_SHARE_MAX})"
+    )
+    return sum(int(count) for count in done.column(2).to_pylist())
+
+
+def _merge_files(session: LakeSession, schema: str, table: str) -> int:
+    done = session.fetch(
+        f"CALL ducklake_merge_adjacent_files('lake', {literal(table)}, schema => {literal(schema)},"
+        f" max_compacted_files => {MERGED_FILES_MAX})"
+    )
+    return sum(int(count) for count in done.column(2).to_pylist())
+
+
+def _count(session: LakeSession, call: str) -> int:
+    return session.fetch(call).num_rows
+
+
+def _interval(age: timedelta) -> str:
+    return f"INTERVAL {round(age.total_seconds())} SECONDS"
+
+
+def try_extension(name: str) -> str:
+    """Load an extension into an engine of its own; the version of DuckDB that took it. Raises WarehouseFault."""
+    path = _extension(name)
+    try:
+        with closing(duckdb.connect(":memory:")) as engine:
+            engine.load_extension(path)
+    except duckdb.Error as error:
+        raise WarehouseFault(str(error).partition("\n")[0]) from None
+    return duckdb.__version__
+
+
+def _extension(name: str) -> str:
+    """Find an extension inside its wheel, so that nothing is downloaded and nothing written to the home directory."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or spec.origin is None:
+        raise WarehouseFault(f"the wheel duckdb-extension-{name.replace('_', '-')} is not installed")
+    file = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+    if not file.is_file():
+        raise WarehouseFault(f"the wheel of the extension {name} is for another DuckDB than {duckdb.__version__}")
+    return os.fspath(file)
