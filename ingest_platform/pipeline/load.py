@@ -1,0 +1,251 @@
+"""Load: accepted records into the warehouse, in one transaction that also remembers which jobs it has taken in.
+
+Loading a job twice gives the same rows and the same outcomes. Which record of a key counts is decided in `dedupe.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from ingest_platform.domain.crashpoint import reach
+from ingest_platform.domain.errors import WarehouseFault
+from ingest_platform.domain.feed import KeyedTable
+from ingest_platform.domain.outcome import Outcome
+from ingest_platform.pipeline.dedupe import (
+    FRAME,
+    HIT_ROWS,
+    JOBS,
+    LOSER_ROWS,
+    STAGED_ROWS,
+    UNSTAGE,
+    MergeStatements,
+    merge_statements,
+)
+from ingest_platform.storage.warehouse import LakeSession, LakeTransaction, Rows, Warehouse
+
+# Frames are staged together up to about this many rows: a thousand frames of one row must not be a thousand statements.
+STAGED_TOGETHER_ROWS = 100_000
+# DuckDB's own row group size; larger batches use more memory and are no quicker.
+PARQUET_BATCH_ROWS = 122_880
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedJob:
+    """A job of the load, by the ordinal under which its records are staged."""
+
+    submission: int
+    job_id: str
+    workspace: str
+    accepted_seq: int
+    accepted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedJob:
+    """What became of a job's accepted records: their indexes, ascending, and the outcome of each."""
+
+    job_id: str
+    record_index: npt.NDArray[np.int64]
+    outcome: npt.NDArray[np.uint8]
+
+
+def load_records(
+    warehouse: Warehouse,
+    *,
+    table: KeyedTable,
+    load_id: str,
+    fence: int,
+    staged: Sequence[StagedJob],
+    frames: Iterable[pl.DataFrame | Path],
+    again: bool = False,
+    still_ours: Callable[[], bool] | None = None,
+) -> dict[str, LoadedJob]:
+    """Merge accepted records into a table; what became of them by job id.
+
+    `frames` are typed frames, or Parquet and Arrow files of them: `submission`, `record_index` and the table's columns.
+    `again` is for jobs that were settled long ago: they are neither looked up nor remembered. `still_ours` asks the
+    ledger whether the load is ours, once nobody can take it away unnoticed. Raises LeaseLost or WarehouseFault, and has
+    changed nothing then.
+    """
+    warehouse.ensure([table])
+    statements = merge_statements(table)
+    with closing(warehouse.session()) as session:
+        _stage(session, statements, staged, frames)
+        reach("load.staged")
+        with warehouse.writing(table.name, fence=fence, session=session, still_ours=still_ours) as lake:
+            known = {} if again else _applied(lake, statements, staged)
+            fresh = [job for job in staged if job.job_id not in known]
+            if known:
+                lake.execute(UNSTAGE, [[job.submission for job in staged if job.job_id in known]])
+            loaded = _split(fresh, *_merge(lake, statements)) if fresh else {}
+            if not again and fresh:
+                _remember(lake, statements, load_id=load_id, jobs=fresh, loaded=loaded)
+            reach("load.merged")
+    return known | loaded
+
+
+def recall(warehouse: Warehouse, *, table: KeyedTable, fence: int, staged: Sequence[StagedJob]) -> dict[str, LoadedJob]:
+    """Tell which jobs were loaded, and what became of their records.
+
+    A worker that was stopped while it loaded them can't commit after this, so the answer is final for jobs that are not
+    claimed again. To be asked before a job is given up: its rows may be stored although its worker never settled it.
+    """
+    warehouse.ensure([table])
+    with closing(warehouse.session()) as session:
+        _name_jobs(session, staged)
+        with warehouse.writing(table.name, fence=fence, session=session) as lake:
+            return _applied(lake, merge_statements(table), staged)
+
+
+def _stage(
+    session: LakeSession,
+    statements: MergeStatements,
+    staged: Sequence[StagedJob],
+    frames: Iterable[pl.DataFrame | Path],
+) -> None:
+    """Fill the staging table, whose types and checks are DuckDB's part of the enforcement."""
+    _name_jobs(session, staged)
+    session.execute(statements.create_staged)
+    for rows in _gathered(frames):
+        with session.seeing(FRAME, rows):
+            session.execute(statements.fill_staged)
+
+
+def _name_jobs(session: LakeSession, staged: Sequence[StagedJob]) -> None:
+    jobs = pa.table(
+        {
+            "submission": pa.array([job.submission for job in staged], pa.uint32()),
+            "job_id": pa.array([job.job_id for job in staged], pa.string()),
+            "workspace": pa.array([job.workspace for job in staged], pa.string()),
+            "accepted_seq": pa.array([job.accepted_seq for job in staged], pa.int64()),
+            "accepted_at": pa.array([job.accepted_at for job in staged], pa.timestamp("us", tz="UTC")),
+        }
+    )
+    with session.seeing(FRAME, jobs):
+        session.execute(f"CREATE TEMP TABLE {JOBS} AS FROM {FRAME}")
+
+
+def _gathered(frames: Iterable[pl.DataFrame | Path]) -> Iterator[Rows]:
+    waiting: list[pl.DataFrame] = []
+    for frame in frames:
+        if isinstance(frame, Path):
+            yield _file_rows(frame)
+            continue
+        if frame.height == 0:
+            continue
+        waiting.append(frame)
+        if sum(each.height for each in waiting) >= STAGED_TOGETHER_ROWS:
+            yield _arrow(waiting)
+            waiting = []
+    if waiting:
+        yield _arrow(waiting)
+
+
+def _arrow(frames: Sequence[pl.DataFrame]) -> pa.Table:
+    # One batch, because each costs half a millisecond; in the layout of strings that Polars has, so without a copy.
+    return pl.concat(frames, rechunk=True).to_arrow(compat_level=pl.CompatLevel.newest())
+
+
+def _file_rows(path: Path) -> Rows:
+    """Open a staged file so that only a batch of it is in memory at a time."""
+    try:
+        if path.suffix == ".parquet":
+            file = pq.ParquetFile(path)
+            return pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(PARQUET_BATCH_ROWS))
+        mapped = pa.ipc.open_file(pa.memory_map(str(path)))
+        batches = (mapped.get_batch(number) for number in range(mapped.num_record_batches))
+        return pa.RecordBatchReader.from_batches(mapped.schema, batches)
+    except (pa.ArrowException, OSError) as error:
+        raise WarehouseFault(f"the staged file {path.name} can't be read") from error
+
+
+def _applied(lake: LakeTransaction, statements: MergeStatements, staged: Sequence[StagedJob]) -> dict[str, LoadedJob]:
+    """Look up which of the jobs were loaded before, with their outcomes."""
+    if not staged:
+        return {}
+    places = [job.accepted_seq for job in staged]
+    found = lake.fetch(statements.find_applied, [min(places), max(places)])
+    rows = zip(*(found.column(name).to_pylist() for name in ("job_id", "records", "codes")), strict=True)
+    return {job_id: _unpack(job_id, records, codes) for job_id, records, codes in rows}
+
+
+def _merge(
+    lake: LakeTransaction, statements: MergeStatements
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Merge what is staged; submission, record index and outcome of every record."""
+    low, high = (column[0].as_py() for column in lake.fetch(statements.bounds).columns)
+    rows = lake.fetch(STAGED_ROWS)
+    row, submission, record_index = (column.to_numpy() for column in rows.columns)
+    fate = np.full(row.max(initial=-1) + 1, Outcome.CREATED, dtype=np.uint8)
+    if len(row):
+        lake.execute(statements.find_losers)
+        losers = lake.fetch(LOSER_ROWS)
+        lake.execute(statements.find_hits, [low, high])
+        hits = lake.fetch(HIT_ROWS)
+        fate[losers.column(0).to_numpy()] = Outcome.SUPERSEDED
+        fate[hits.column(0).to_numpy()] = hits.column(1).to_numpy()
+        if np.any(hits.column(2).to_numpy()):
+            lake.execute(statements.delete_hits, [low, high])
+        lake.execute(statements.insert_winners if len(losers) or len(hits) else statements.insert_fresh)
+    return submission, record_index, fate[row]
+
+
+def _split(
+    jobs: Sequence[StagedJob],
+    submission: npt.NDArray[np.uint32],
+    record_index: npt.NDArray[np.int64],
+    outcome: npt.NDArray[np.uint8],
+) -> dict[str, LoadedJob]:
+    """Part the outcomes by job, each in order of the record index."""
+    order = np.lexsort((record_index, submission))
+    submission, record_index, outcome = submission[order], record_index[order], outcome[order]
+    ordinals = np.array([job.submission for job in jobs], dtype=np.uint32)
+    begins = np.searchsorted(submission, ordinals, side="left").tolist()
+    ends = np.searchsorted(submission, ordinals, side="right").tolist()
+    return {
+        job.job_id: LoadedJob(job_id=job.job_id, record_index=record_index[begin:end], outcome=outcome[begin:end])
+        for job, begin, end in zip(jobs, begins, ends, strict=True)
+    }
+
+
+def _remember(
+    lake: LakeTransaction,
+    statements: MergeStatements,
+    *,
+    load_id: str,
+    jobs: Sequence[StagedJob],
+    loaded: dict[str, LoadedJob],
+) -> None:
+    compressor = zstandard.ZstdCompressor(level=1)
+    rows = pa.table(
+        {
+            "job_id": pa.array([job.job_id for job in jobs], pa.string()),
+            "accepted_seq": pa.array([job.accepted_seq for job in jobs], pa.int64()),
+            "records": pa.array([len(loaded[job.job_id].outcome) for job in jobs], pa.int64()),
+            "codes": pa.array([_pack(compressor, loaded[job.job_id]) for job in jobs], pa.binary()),
+        }
+    )
+    with lake.seeing(FRAME, rows):
+        lake.execute(statements.remember, [load_id])
+
+
+def _pack(compressor: zstandard.ZstdCompressor, job: LoadedJob) -> bytes:
+    # Distances between indexes are nearly all 1, so that they compress to nothing.
+    steps = np.diff(job.record_index, prepend=0).astype("<i8")
+    return compressor.compress(steps.tobytes() + job.outcome.tobytes())
+
+
+def _unpack(job_id: str, records: int, codes: bytes) -> LoadedJob:
+    content = zstandard.ZstdDecompressor().decompress(codes)
+    steps = np.frombuffer(content, dtype="<i8", count=records)
+    outcome = np.frombuffer(content, dtype=np.uint8, offset=steps.nbytes)
+    return LoadedJob(job_id=job_id, record_index=np.cumsum(steps), outcome=outcome)

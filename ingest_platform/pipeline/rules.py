@@ -1,0 +1,112 @@
+"""The rules that a value of the right JSON type must keep, each for one value and for a whole column, side by side.
+
+Which JSON types a field takes is `records.py`'s business. Messages never quote a value: they are few, so that a million
+rejections share them.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from ingest_platform.domain.contract import Field, Kind
+from ingest_platform.domain.rejection import Code, Problem
+from ingest_platform.domain.timestamps import PATTERN, parse_instant
+
+# Microseconds since 1970 of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59.999999Z.
+INSTANT_MIN = -62_135_596_800_000_000
+INSTANT_MAX = 253_402_300_799_999_999
+# Numbers at least this large may have been integers that an int64 can't hold; their text decides.
+INTEGER_DOUBT = 2.0**63
+INSTANT_TYPE = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule on a field's value. `keeps` judges one value, `column` makes the expression that judges them all.
+
+    The expression reads the column of the field's name as it was sent.
+    """
+
+    problem: Problem
+    keeps: Callable[[str], bool]
+    column: Callable[[pl.Expr], pl.Expr]
+
+
+# Contracts are few, and so are the words about them; the bound is for datasets that come and go.
+@functools.lru_cache(maxsize=8192)
+def problem(code: str, field: str | None, message: str) -> Problem:
+    """Make a problem, the same object for the same words."""
+    return Problem(code=Code(code).value, field=field, message=message)
+
+
+def rules_of(field: Field) -> tuple[Rule, ...]:
+    """List a field's rules in the order in which faults are reported."""
+    rules: list[Rule] = []
+    if field.kind is Kind.TIMESTAMP:
+        rules.append(_timestamp_rule(field))
+    if field.length_max is not None:
+        rules.append(_length_rule(field, field.length_max))
+    if field.pattern is not None:
+        rules.append(_pattern_rule(field, field.pattern))
+    if field.choices:
+        rules.append(_choices_rule(field))
+    return tuple(rules)
+
+
+def instants(column: pl.Expr) -> pl.Expr:
+    """Read sent timestamps as instants; null where `parse_instant` gives None.
+
+    The pattern keeps out what `%+` takes besides (blanks, second 60, dates without zeros); `%+` knows the calendar, and
+    truncates to microseconds. It takes an upper-case T and Z as well as lower-case ones.
+    """
+    # The year 0000 has an instant in 0001 when its zone is west enough, but is no year of the grammar.
+    shaped = pl.when(column.str.contains(PATTERN) & ~column.str.starts_with("0000")).then(column)
+    read = shaped.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC", cache=False)
+    # A function on the column, because an expression that names `read` twice reads every timestamp twice.
+    return read.map_batches(_in_years, return_dtype=INSTANT_TYPE, is_elementwise=True)
+
+
+def _in_years(read: pl.Series) -> pl.Series:
+    within = read.to_physical().is_between(INSTANT_MIN, INSTANT_MAX)
+    return read if within.all() else read.zip_with(within.fill_null(value=False), pl.Series([None], dtype=read.dtype))
+
+
+def _timestamp_rule(field: Field) -> Rule:
+    message = (
+        f"{field.name} must be an RFC 3339 date-time with seconds and a zone, in the years 0001 to 9999, "
+        "such as 2026-05-06T10:15:00Z."
+    )
+    return Rule(
+        problem=problem(Code.INVALID_TIMESTAMP, field.name, message),
+        keeps=lambda text: parse_instant(text) is not None,
+        column=lambda column: instants(column).is_not_null(),
+    )
+
+
+def _length_rule(field: Field, length_max: int) -> Rule:
+    return Rule(
+        problem=problem(Code.TOO_LONG, field.name, f"{field.name} may have at most {length_max} characters."),
+        keeps=lambda text: len(text) <= length_max,
+        column=lambda column: column.str.len_chars() <= length_max,
+    )
+
+
+def _pattern_rule(field: Field, pattern: str) -> Rule:
+    matches = re.compile(pattern).fullmatch
+    return Rule(
+        problem=problem(Code(field.pattern_code), field.name, f"{field.name} must match {pattern}."),
+        keeps=lambda text: matches(text) is not None,
+        column=lambda column: column.str.contains(f"^(?:{pattern})$"),
+    )
+
+
+def _choices_rule(field: Field) -> Rule:
+    choices = frozenset(field.choices)
+    return Rule(
+        problem=problem(Code.INVALID_CHOICE, field.name, f"{field.name} must be one of {', '.join(field.choices)}."),
+        keeps=lambda text: text in choices,
+        column=lambda column: column.is_in(list(field.choices)),
+    )

@@ -1,0 +1,112 @@
+"""Landing: many submissions in one commit, each answered for itself, and nothing taken that is not durable."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_platform.domain.errors import Conflict, Unavailable
+from ingest_platform.pipeline.land import DiskReserve, Lander, Landing
+from ingest_platform.storage import idempotency, jobs
+from ingest_platform.storage.idempotency import Answered, Scope
+from ingest_platform.storage.jobs import Accepted, JobFilter
+from ingest_platform.storage.ledger import Ledger, Transaction, connect
+from ingest_platform_tests.making import make_workspace, new_job
+
+SCOPE = Scope(workspace="acme", route="r", key="k")
+ANSWER = Answered(body_sha256=b"\x00" * 32, status=202, headers={}, response=b"{}")
+
+
+@pytest.fixture
+def lander(ledger: Ledger, database_url: str, tmp_path: Path) -> Iterator[Lander]:
+    """Open a lander with room on its disk."""
+    make_workspace(ledger)
+    opened = Lander(database_url, DiskReserve(tmp_path, free_bytes_min=1))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _together(*asked: Callable[[], Awaitable[Accepted]]) -> list[Accepted | BaseException]:
+    async def gather() -> list[Accepted | BaseException]:
+        return await asyncio.gather(*(each() for each in asked), return_exceptions=True)
+
+    return asyncio.run(gather())
+
+
+def _count(ledger: Ledger) -> int:
+    with ledger.connection() as connection:
+        return jobs.count_jobs(connection, JobFilter())
+
+
+def test_what_was_landed_together_keeps_its_order_in_few_commits(lander: Lander, ledger: Ledger) -> None:
+    new = [new_job() for _ in range(60)]
+    landed = _together(*(lambda job=job: lander.land(Landing(job=job)) for job in new))
+    accepted = [each for each in landed if isinstance(each, Accepted)]
+    assert [each.id for each in accepted] == [job.id for job in new]
+    assert [each.seq for each in accepted] == sorted(each.seq for each in accepted)
+    with ledger.connection() as connection:
+        (commits,) = connection.execute("SELECT count(DISTINCT xmin::text) FROM jobs").fetchone() or (0,)
+    assert commits <= 3
+
+
+def test_one_that_can_not_be_stored_does_not_harm_the_others(lander: Lander, ledger: Ledger) -> None:
+    good, strange = new_job(), new_job(workspace="nobody")
+    # PostgreSQL takes no NUL in a text.
+    broken = dataclasses.replace(new_job(), file_name="a\x00b")
+    last = new_job()
+    landed = _together(*(lambda job=job: lander.land(Landing(job=job)) for job in (good, strange, broken, last)))
+    assert [type(each) for each in landed] == [Accepted, Unavailable, Unavailable, Accepted]
+    assert _count(ledger) == 2
+
+
+def test_the_answer_is_kept_in_the_same_transaction_or_nothing_is_taken(lander: Lander, ledger: Ledger) -> None:
+    with ledger.transaction() as tx:
+        idempotency.reserve(tx, SCOPE, seconds=60)
+
+    def answer(tx: Transaction, _: Accepted) -> None:
+        idempotency.finish(tx, SCOPE, ANSWER)
+
+    # Two requests under one key, of which the first had outlived its reservation; and a third one without a key.
+    landings = [Landing(job=new_job(), also=answer), Landing(job=new_job(), also=answer), Landing(job=new_job())]
+    landed = _together(*(lambda each=each: lander.land(each) for each in landings))
+    assert [type(each) for each in landed] == [Accepted, Conflict, Accepted]
+    assert _count(ledger) == 2
+
+
+def test_nothing_is_taken_while_the_disk_is_nearly_full(database_url: str, ledger: Ledger, tmp_path: Path) -> None:
+    make_workspace(ledger)
+    full = Lander(database_url, DiskReserve(tmp_path, free_bytes_min=1 << 62))
+    try:
+        (told,) = _together(lambda: full.land(Landing(job=new_job())))
+    finally:
+        full.close()
+    assert isinstance(told, Unavailable)
+    assert (told.code, told.headers) == ("disk_full", {"Retry-After": "2"})
+    assert _count(ledger) == 0
+
+
+def test_nothing_is_taken_while_the_ledger_is_away(tmp_path: Path) -> None:
+    away = Lander("postgresql://nobody@127.0.0.1:9/none", DiskReserve(tmp_path, free_bytes_min=1))
+    try:
+        (told,) = _together(lambda: away.land(Landing(job=new_job())))
+    finally:
+        away.close()
+    assert isinstance(told, Unavailable)
+
+
+def test_a_connection_that_died_idle_is_replaced_without_a_refusal(
+    lander: Lander, database_url: str, ledger: Ledger
+) -> None:
+    first, second = new_job(), new_job()
+    assert isinstance(_together(lambda: lander.land(Landing(job=first)))[0], Accepted)
+    with connect(database_url, application="killer") as killer:
+        killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'ingest-land' AND datname = current_database()"
+        )
+    assert isinstance(_together(lambda: lander.land(Landing(job=second)))[0], Accepted)
+    assert _count(ledger) == 2
