@@ -1,0 +1,98 @@
+"""Rejected records as files: raw, with their reasons, ready to be mended and sent again."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from ingest_platform.api.services import Services
+from ingest_platform.domain.rejection import Rejection
+from ingest_platform.storage import outcomes
+
+NDJSON = "application/x-ndjson"
+CSV = "text/csv; charset=utf-8"
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# One piece of the download; its raw records are at most a few megabytes.
+_LINES_PER_PIECE = 500
+_CSV_OWN = ("record_index", "codes", "reasons", "raw")
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
+
+
+def formula_safe(text: str) -> str:
+    """Keep a spreadsheet from taking a cell for a formula.
+
+    >>> formula_safe("=cmd|' /C calc'!A0")
+    "'=cmd|' /C calc'!A0"
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def ndjson_line(rejection: Rejection) -> bytes:
+    """Write one rejection: its index, all its reasons, and the record as sent (a string if it is no JSON)."""
+    reasons = [{"code": each.code, "field": each.field, "message": each.message} for each in rejection.problems]
+    line = {"index": rejection.record_index, "reasons": reasons, "record": _embeddable(rejection.raw)}
+    return _encode(line) + b"\n"
+
+
+def _embeddable(raw: bytes) -> object:
+    if _as_value(raw) is _NOTHING:
+        return raw.decode("utf-8", "replace")
+    # As it was sent, but on one line.
+    return msgspec.Raw(raw.replace(b"\n", b" ").replace(b"\r", b" "))
+
+
+_NOTHING = object()
+
+
+def _as_value(raw: bytes) -> object:
+    try:
+        return _decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _NOTHING
+
+
+def csv_row(rejection: Rejection, fields: Sequence[str]) -> list[str]:
+    """Write one rejection as cells: the contract's fields, then where and why it was rejected, and the whole of it."""
+    value = _as_value(rejection.raw)
+    record = value if isinstance(value, dict) else {}
+    cells = [_cell(record[name]) if name in record else "" for name in fields]
+    codes = " ".join(problem.code for problem in rejection.problems)
+    reasons = " ".join(problem.message for problem in rejection.problems)
+    raw = rejection.raw.decode("utf-8", "replace")
+    return [formula_safe(cell) for cell in (*cells, str(rejection.record_index), codes, reasons, raw)]
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else _encode(value).decode()
+
+
+def rejected_ndjson(services: Services, job_id: str) -> AsyncIterator[bytes]:
+    """Stream all rejections of a job as NDJSON."""
+    lines = (ndjson_line(each) for each in outcomes.iter_rejections(services.ledger, job_id))
+    return _pieces(services, lines)
+
+
+def rejected_csv(services: Services, job_id: str, fields: Sequence[str]) -> AsyncIterator[bytes]:
+    """Stream all rejections of a job as CSV."""
+
+    def lines() -> Iterator[bytes]:
+        yield _csv_line([*fields, *_CSV_OWN])
+        for each in outcomes.iter_rejections(services.ledger, job_id):
+            yield _csv_line(csv_row(each, fields))
+
+    return _pieces(services, lines())
+
+
+def _csv_line(cells: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+async def _pieces(services: Services, lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while piece := await services.run(lambda: b"".join(islice(lines, _LINES_PER_PIECE))):
+        yield piece

@@ -1,0 +1,107 @@
+"""The OpenAPI document is true: Schemathesis asks for everything it allows, and for much that it forbids.
+
+The server is real, its jobs are worked meanwhile, and Schemathesis runs as its users run it. What it can't know of this
+API is in `schemathesis_hooks.py`.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ingest_platform.pipeline.platform import Platform
+from ingest_platform.storage import jobs, workspaces
+from ingest_platform_tests.pipeline.working import work
+from ingest_platform_tests.serving import CONFIG, OTHER_SITE_CONFIG, Site
+
+ROOT = Path(__file__).parents[2]
+HOOKS = "ingest_platform_tests.api.schemathesis_hooks"
+SECONDS_MAX = 600
+# Long polls are answered when they end, not before.
+REQUEST_SECONDS_MAX = 70
+SEED = 20260506
+
+
+@contextmanager
+def working(platform: Platform) -> Iterator[None]:
+    """Work off whatever is accepted, in a thread, so that jobs end and have something to show."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.1):
+            work(platform)
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        worker = pool.submit(go_on)
+        try:
+            yield
+        finally:
+            ended.set()
+        worker.result()
+
+
+@pytest.fixture
+def busy(site: Site) -> Iterator[Site]:
+    """Serve without a rate in the way, with a finished job to look at, and work what comes."""
+    with site.platform.ledger.transaction() as tx:
+        workspaces.put(tx, workspaces.Workspace(name="acme", rate_limits={"machine_data": 1_000_000}))
+    items = [
+        {"timestamp": f"2026-05-06T10:{minute:02}:00Z", "machine_data_point_config_id": config, "value": minute}
+        for minute in range(3)
+        for config in (CONFIG, OTHER_SITE_CONFIG, "mdp_unknown")
+    ]
+    assert site.client.post("/v1/machine-data/import-jobs", json={"items": items}).status_code == 202
+    with working(site.platform):
+        yield site
+
+
+def _schemathesis(site: Site, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                "run",
+                f"{site.url}/openapi.json",
+                "--header",
+                f"Authorization: Bearer {site.token}",
+            ),
+            *("--checks", "all", "--continue-on-failure", "--generation-database", "none", "--no-color"),
+            *("--request-timeout", str(REQUEST_SECONDS_MAX), "--seed", str(SEED), *options),
+        ],
+        # It leaves files where it runs.
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": HOOKS},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+
+
+def _require_all_well(site: Site, said: subprocess.CompletedProcess[str]) -> None:
+    assert said.returncode == 0, said.stdout[-20_000:] + said.stderr[-2_000:]
+    assert "No issues found" in said.stdout
+    # Whatever was accepted on the way came to its end, and the process still serves.
+    work(site.platform)
+    with site.platform.ledger.connection() as tx:
+        assert jobs.waiting(tx, "machine_data").submissions == 0
+    assert site.anyone.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("phase", ["examples,coverage", "fuzzing", "stateful"])
+def test_the_document_is_true(busy: Site, tmp_path: Path, phase: str) -> None:
+    _require_all_well(busy, _schemathesis(busy, tmp_path, "--phases", phase, "--max-examples", "12"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_document_stays_true_for_long(busy: Site, tmp_path: Path, seed: int) -> None:
+    _require_all_well(busy, _schemathesis(busy, tmp_path, "--max-examples", "150", "--seed", str(seed)))
