@@ -1,0 +1,172 @@
+"""`ingest apply`: what is declared, what is changed, and every mistake told at once."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ingest_platform.declaring import AppliedChange, Sign, WronglyDeclared, apply
+from ingest_platform.feeds import discover
+from ingest_platform.storage import catalog, workspaces
+from ingest_platform.storage.ledger import Ledger
+
+PLATFORM = """
+workspaces:
+  - name: acme
+    projects: [local]
+    quotas: {datasets: 100000}          # records a month, -1 unlimited
+    rate_limits: {issues: 1000}         # a minute
+sites:
+  - {workspace: acme, name: plant-a}
+machine_data_point_configs:
+  - {workspace: acme, id: mdp_01kqzcjrpyf27tge9dnvsqv8t2, site: plant-a, machine: kiln-1, measurement: temperature,
+     unit: °C, factor: 1.0}
+"""
+Apply = Callable[..., list[AppliedChange]]
+
+
+@pytest.fixture
+def applied(ledger: Ledger, tmp_path: Path) -> Apply:
+    """Apply texts as files."""
+
+    def act(*texts: str, dry_run: bool = False) -> list[AppliedChange]:
+        paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(textwrap.dedent(text))
+        return apply(ledger, paths, feeds=discover(), dry_run=dry_run)
+
+    return act
+
+
+def signs(changes: list[AppliedChange]) -> list[str]:
+    return [f"{change.sign.value}{change.section}/{change.id}" for change in changes]
+
+
+def mistakes(act: Apply, *texts: str) -> list[str]:
+    with pytest.raises(WronglyDeclared) as raised:
+        act(*texts)
+    return [str(each).rpartition(".yaml:")[2] for each in raised.value.mistakes]
+
+
+def test_the_documented_example_is_created_then_unchanged_then_changed(applied: Apply, ledger: Ledger) -> None:
+    assert signs(applied(PLATFORM)) == [
+        "+workspaces/acme",
+        "+sites/plant-a",
+        "+machine_data_point_configs/mdp_01kqzcjrpyf27tge9dnvsqv8t2",
+    ]
+    with ledger.connection() as tx:
+        revision = catalog.revision(tx)
+        (entry,) = catalog.current(tx, workspace="acme", kind="machine_data_point_configs")
+        found = workspaces.find(tx, "acme")
+    assert dict(entry.body) == {
+        "site": "plant-a",
+        "machine": "kiln-1",
+        "measurement": "temperature",
+        "unit": "°C",
+        "factor": 1.0,
+    }
+    assert found is not None
+    assert (list(found.projects), dict(found.quotas), dict(found.rate_limits)) == (
+        ["local"],
+        {"datasets": 100000},
+        {"issues": 1000},
+    )
+
+    assert {change.sign for change in applied(PLATFORM)} == {Sign.UNCHANGED}
+    changed = [change for change in applied(PLATFORM.replace("1.0", "2")) if change.sign is Sign.CHANGED]
+    assert [str(change) for change in changed] == [
+        "~ machine_data_point_configs/mdp_01kqzcjrpyf27tge9dnvsqv8t2 in acme: factor: 1.0 → 2.0 (version 1 → 2)"
+    ]
+    with ledger.connection() as tx:
+        # An apply that changes nothing makes no revision; one that changes something makes one.
+        assert catalog.revision(tx) == revision + 1
+
+
+def test_a_dry_run_tells_the_same_and_changes_nothing(applied: Apply, ledger: Ledger) -> None:
+    assert signs(applied(PLATFORM, dry_run=True)) == signs(applied(PLATFORM))
+    applied(PLATFORM.replace("1.0", "2"), dry_run=True)
+    with ledger.connection() as tx:
+        (entry,) = catalog.current(tx, workspace="acme", kind="machine_data_point_configs")
+    assert entry.version == 1
+
+
+def test_the_workspace_at_the_top_is_the_default_of_its_file_only(applied: Apply) -> None:
+    applied("workspaces: [{name: acme}, {name: other}]")
+    first = "workspace: acme\nsites: [{name: plant-a}, {name: plant-b, workspace: other}]"
+    changes = applied(first, "workspace: other\nsites: [{name: plant-c}]")
+    assert [(change.workspace, change.id) for change in changes] == [
+        ("acme", "plant-a"),
+        ("other", "plant-b"),
+        ("other", "plant-c"),
+    ]
+
+
+def test_what_is_retired_is_gone_and_may_come_back(applied: Apply, ledger: Ledger) -> None:
+    applied(PLATFORM)
+    retired = "workspace: acme\nmachine_data_point_configs: [{id: mdp_01kqzcjrpyf27tge9dnvsqv8t2, retired: true}]"
+    assert signs(applied(retired)) == ["-machine_data_point_configs/mdp_01kqzcjrpyf27tge9dnvsqv8t2"]
+    with ledger.connection() as tx:
+        assert catalog.current(tx, workspace="acme", kind="machine_data_point_configs") == []
+    assert signs(applied(retired)) == ["=machine_data_point_configs/mdp_01kqzcjrpyf27tge9dnvsqv8t2"]
+    assert "+machine_data_point_configs/mdp_01kqzcjrpyf27tge9dnvsqv8t2" in signs(applied(PLATFORM))
+
+
+def test_a_site_that_is_still_used_can_not_be_retired(applied: Apply) -> None:
+    applied(PLATFORM)
+    (said,) = mistakes(applied, "workspace: acme\nsites: [{name: plant-a, retired: true}]")
+    assert "is still the site of 1 machine_data_point_configs" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "must be a mapping"),
+        ("workspaces: [", "is not YAML"),
+        ("nonsense: []", "1: nonsense: is unknown; there are workspace, workspaces, sites"),
+        ("sites: {name: x}", "1: sites: must be a list"),
+        ("sites: [x]", "1: sites[0]: must be a mapping"),
+        ("sites: [{name: x}]", "1: sites[0].workspace: is missing"),
+        ("sites: [{name: x, workspace: nowhere}]", "there is no workspace 'nowhere'"),
+        ("workspace: acme\nsites: [{name: X y}]", "2: sites[0].name: 'X y' is wrong"),
+        ("workspace: acme\nsites: [{name: x, colour: red}]", "colour: is unknown; there are workspace, name, retired"),
+        ("workspace: acme\nsites: [{name: x}, {name: x}]", "x is declared twice"),
+        ("workspace: acme\nsites: [{name: x, name: y}]", "2: sites[0].name: stands twice"),
+        ("workspaces: [{name: a, quotas: {datasets: many}}]", "quotas.datasets: must be a whole number, -1 or more"),
+        ("workspaces: [{name: a, rate_limits: {issues: 0}}]", "rate_limits.issues: must be a whole number, 1 or more"),
+        ("workspaces: [{name: a, projects: [A B]}]", "projects: must be a list of names"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_what_is_allowed(applied: Apply, text: str, said: str) -> None:
+    applied("workspaces: [{name: acme}]")
+    with pytest.raises(WronglyDeclared) as raised:
+        applied(text)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("factor: '1.0'", "must be a number, not the text '1.0'"),
+        ("factor: true", "must be a number, not True"),
+        ("factor: .nan", "must be a finite number"),
+        ("machine: ''", "has 0 characters; 1 to 200 are allowed"),
+        ("machine: 5", "must be a string, not 5"),
+        ("site: nowhere", "there is no 'nowhere' among the sites of acme"),
+    ],
+)
+def test_a_field_is_held_to_its_schema(applied: Apply, field: str, said: str) -> None:
+    applied(PLATFORM)
+    fields = {"site": "plant-a", "machine": "m", "measurement": "t"} | dict([field.split(": ")])
+    entry = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    (told,) = mistakes(
+        applied, f"workspace: acme\nmachine_data_point_configs: [{{id: mdp_01kqzcjrpyf27tge9dnvsqv8t3, {entry}}}]"
+    )
+    assert said in told
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_is_applied(applied: Apply, ledger: Ledger) -> None:
+    told = mistakes(applied, "workspaces: [{name: fine}, {name: Wrong!}]", "nonsense: []\nsites: [{name: x}]")
+    assert len(told) == 3
+    with ledger.connection() as tx:
+        assert workspaces.names(tx) == []
