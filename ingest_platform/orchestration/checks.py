@@ -1,0 +1,77 @@
+"""Asset checks: what must be true of a run's work whoever wrote it. What a record must look like is not known here."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+import dagster as dg
+
+from ingest_platform.domain.feed import Feed
+from ingest_platform.orchestration.report import FATES
+from ingest_platform.orchestration.workplace import Workplace
+from ingest_platform.pipeline.report import RunReport
+from ingest_platform.storage.warehouse import quoted, rows_of
+
+COUNTS_BALANCE = "counts_balance"
+NO_DUPLICATE_KEYS = "no_duplicate_keys"
+NOTHING_OVERDUE = "nothing_overdue"
+
+# Accepted to finished takes 0.3 s; what waits a hundred times as long waits for somebody to look.
+OVERDUE_SECONDS = 60.0
+
+
+def check_counts(key: dg.AssetKey, done: RunReport) -> dg.AssetCheckResult:
+    """Check that every record has exactly one outcome."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=COUNTS_BALANCE,
+        passed=done.balanced and done.totals["accepted"] == sum(done.totals[fate] for fate in FATES),
+        metadata={name: done.totals[name] for name in ("received", "accepted", "rejected")},
+    )
+
+
+def check_waiting(key: dg.AssetKey, *, oldest_seconds: float | None) -> dg.AssetCheckResult:
+    """Check that nothing waits for longer than it should."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=NOTHING_OVERDUE,
+        passed=oldest_seconds is None or oldest_seconds < OVERDUE_SECONDS,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"oldest waiting (s)": round(oldest_seconds or 0.0, 3), "limit (s)": OVERDUE_SECONDS},
+    )
+
+
+def check_keys(
+    key: dg.AssetKey, place: Workplace, feed: Feed, *, job_ids: Sequence[str], days: Sequence[date]
+) -> dg.AssetCheckResult:
+    """Check that no key which the run touched has two rows: those of its jobs, or of whole days if any are given."""
+    condition, values = _touched(job_ids=job_ids, days=days)
+    repeated = 0
+    if values:
+        place.platform.warehouse.ensure([feed.table])
+        repeated = place.platform.warehouse.query(_repeated(feed, condition), values).column(0)[0].as_py()
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=NO_DUPLICATE_KEYS,
+        passed=repeated == 0,
+        metadata={"keys with more than one row": repeated, "jobs looked at": len(job_ids), "days": len(days)},
+    )
+
+
+def _touched(*, job_ids: Sequence[str], days: Sequence[date]) -> tuple[str, list[object]]:
+    if not days:
+        return f"job_id IN ({', '.join('?' * len(job_ids))})", list(job_ids)
+    first = datetime.combine(min(days), time.min, UTC)
+    return "accepted_at >= ? AND accepted_at < ?", [
+        first,
+        datetime.combine(max(days), time.min, UTC) + timedelta(days=1),
+    ]
+
+
+def _repeated(feed: Feed, condition: str) -> str:
+    table = rows_of(feed.table.name)
+    keys = ", ".join(quoted(name) for name in dict.fromkeys(("workspace", *feed.table.key)))
+    return (
+        f"WITH touched AS (SELECT DISTINCT {keys} FROM {table} WHERE {condition}) "  # noqa: S608 - names of a declaration.
+        f"SELECT count(*) FROM (SELECT {keys} FROM {table} SEMI JOIN touched USING ({keys})"
+        f" GROUP BY {keys} HAVING count(*) > 1)"
+    )
