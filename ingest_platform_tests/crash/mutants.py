@@ -1,0 +1,77 @@
+"""Defects that the crash test must see, each planted by replacing one step of the platform inside a test's process.
+
+No product code knows of them: `armed.py` plants one before it becomes the API or a worker.
+"""
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from ingest_platform.domain.crashpoint import reach
+from ingest_platform.pipeline import load
+from ingest_platform.pipeline.land import Lander, Landing
+from ingest_platform.storage import jobs, outcomes
+from ingest_platform.storage.jobs import Accepted
+from ingest_platform.storage.ledger import Transaction
+
+_FENCED = "jobs.fence = %(fence)s AND jobs.load_id = %(load_id)s AND jobs.state = 'processing'"
+
+
+def no_fence() -> None:
+    """Let whoever comes settle a job, however long ago it lost it."""
+    unfenced = jobs._SETTLE.replace(_FENCED, "true")
+    assert unfenced != jobs._SETTLE, "the fence is written otherwise now; the mutant must follow"
+    jobs._SETTLE = unfenced
+
+
+def torn_settle() -> None:
+    """End a job in one transaction and write its outcomes in the next, instead of both in one."""
+    put = outcomes.put
+
+    def torn(tx: Transaction, settled: Sequence[outcomes.JobOutcomes]) -> None:
+        tx.execute("COMMIT")
+        reach("settle.before_commit")
+        tx.execute("BEGIN")
+        put(tx, settled)
+
+    outcomes.put = torn
+
+
+def forgetful_load() -> None:
+    """Load records without remembering in the same transaction that it was done."""
+
+    def forget(*_: object, **__: object) -> None:
+        return
+
+    load._remember = forget
+
+
+def early_answer() -> None:
+    """Acknowledge a submission while it is still being written."""
+    land = Lander.land
+
+    async def acknowledge(self: Lander, landing: Landing) -> Accepted:
+        writing = asyncio.create_task(land(self, landing))
+        self.__dict__.setdefault("writing", set()).add(writing)
+        now = datetime.now(UTC)
+        return Accepted(id=landing.job.id, seq=0, accepted_at=now, day=now.date())
+
+    Lander.land = acknowledge
+
+
+def no_fsync() -> None:
+    """Leave what was written to files to the mercy of the page cache."""
+    fsync = os.fsync
+
+    def only_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            fsync(descriptor)
+
+    os.fsync = only_folders
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    mutant.__name__: mutant for mutant in (no_fence, torn_settle, forgetful_load, early_answer, no_fsync)
+}
