@@ -1,0 +1,49 @@
+"""`python -m benchmarks [accept] [latency] [upload] [idle]`: run all benchmarks or some, and say how they went."""
+
+from collections.abc import Callable, Sequence
+
+import click
+
+from benchmarks import accept, idle, latency, upload
+
+NAMES = ("accept", "latency", "upload", "idle")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, type=click.Choice(NAMES))
+@click.option("--seconds", type=float, help="Of each measurement, instead of 3 (accept), 120 (latency), 60 (idle).")
+@click.option("--rounds", type=int, default=3, show_default=True, help="Of accept and upload.")
+@click.option("--rate", "rates", type=float, multiple=True, default=(1, 10, 100), show_default=True, help="Of latency.")
+@click.option("--items", type=int, default=10, show_default=True, help="Items of a submission, of latency.")
+@click.option(
+    "--connections", type=int, multiple=True, default=(1, 16, 64), show_default=True, help="Connections, of accept."
+)
+@click.option("--sizes", type=int, multiple=True, default=(1, 200), show_default=True, help="Items, of accept.")
+@click.option("--rows", type=int, default=1_000_000, show_default=True, help="Of upload.")
+@click.option("--bad-share", type=float, default=0.01, show_default=True, help="Bad items, of upload.")
+def main(
+    *,
+    names: Sequence[str],
+    seconds: float | None,
+    rounds: int,
+    rates: Sequence[float],
+    items: int,
+    connections: Sequence[int],
+    sizes: Sequence[int],
+    rows: int,
+    bad_share: float,
+) -> None:
+    """Measure the platform on this machine. Each benchmark starts one of its own and ends it; no other is touched."""
+    runs: dict[str, Callable[[], None]] = {
+        "accept": lambda: accept.run(seconds=seconds or 3, rounds=rounds, connections=connections, items=sizes),
+        "latency": lambda: latency.run(seconds=seconds or 120, rates=rates, items=items),
+        "upload": lambda: upload.run(rows=rows, rounds=rounds, bad_share=bad_share),
+        "idle": lambda: idle.run(settle_seconds=min(seconds or 30, 30), seconds=seconds or 60),
+    }
+    for name in NAMES:
+        if name in names or not names:
+            runs[name]()
+
+
+if __name__ == "__main__":
+    main()
