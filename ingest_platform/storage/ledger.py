@@ -2,7 +2,9 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import LiteralString, Self, TypeAlias, cast
 
 import psycopg
@@ -107,11 +109,32 @@ class Ledger:
         self.close()
 
 
-def migrations() -> list[tuple[int, str, str]]:
-    """List the numbered SQL files beside this module: (number, name, text), in order."""
-    folder = resources.files("ingest_platform.storage") / "migrations"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """A numbered SQL file. It is known by `name`, its path from the folder of all migrations or of a feed's."""
+
+    name: str
+    number: int
+    text: str
+
+
+def migrations() -> list[Migration]:
+    """List the numbered SQL files: the platform's beside this module, then each feed's own, in order."""
+    package = resources.files("ingest_platform")
+    found = _numbered(package / "storage" / "migrations", prefix="")
+    for feed in sorted((package / "feeds").iterdir(), key=lambda entry: entry.name):
+        found += _numbered(feed / "migrations", prefix=f"{feed.name}/")
+    return found
+
+
+def _numbered(folder: Traversable, *, prefix: str) -> list[Migration]:
+    if not folder.is_dir():
+        return []
     files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    return [(int(entry.name[:4]), entry.name, entry.read_text(encoding="utf-8")) for entry in files]
+    return [
+        Migration(name=prefix + entry.name, number=int(entry.name[:4]), text=entry.read_text(encoding="utf-8"))
+        for entry in files
+    ]
 
 
 def migrate(database_url: str) -> list[str]:
@@ -127,15 +150,15 @@ def migrate(database_url: str) -> list[str]:
         connection.execute("CREATE SCHEMA IF NOT EXISTS dagster")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations"
-            " (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+            " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        known = {number for (number,) in connection.execute("SELECT number FROM migrations")}
-        for number, name, text in migrations():
-            if number in known:
+        known = {name for (name,) in connection.execute("SELECT name FROM migrations")}
+        for each in migrations():
+            if each.name in known:
                 continue
             with connection.transaction():
                 # The files are ours, shipped in the package; nothing of a client's is in them.
-                connection.execute(cast("LiteralString", text))
-                connection.execute("INSERT INTO migrations (number, name) VALUES (%s, %s)", (number, name))
-            done.append(name)
+                connection.execute(cast("LiteralString", each.text))
+                connection.execute("INSERT INTO migrations (name) VALUES (%s)", (each.name,))
+            done.append(each.name)
     return done

@@ -6,37 +6,54 @@ import psycopg
 import pytest
 
 from ingest_platform.domain.errors import LedgerFault
-from ingest_platform.storage.ledger import CONNECT_SECONDS_MAX, Ledger, connect, migrate, migrations
+from ingest_platform.storage.ledger import (
+    CONNECT_SECONDS_MAX,
+    Ledger,
+    Migration,
+    connect,
+    migrate,
+    migrations,
+)
 from ingest_platform_tests.making import at_once
 
 # Nothing listens on the discard port of the loopback address.
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
 
 
-def test_migrations_are_numbered_without_a_gap() -> None:
-    assert [number for number, _, _ in migrations()] == list(range(1, len(migrations()) + 1))
+def test_migrations_are_numbered_without_a_gap_in_every_folder() -> None:
+    by_folder: dict[str, list[int]] = {}
+    for each in migrations():
+        by_folder.setdefault(each.name.rpartition("/")[0], []).append(each.number)
+    for numbers in by_folder.values():
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_platforms_own_migrations_come_before_those_of_feeds() -> None:
+    of_feeds = ["/" in each.name for each in migrations()]
+    assert of_feeds == sorted(of_feeds)
 
 
 def test_migrations_are_applied_once_each(empty_database_url: str) -> None:
-    assert migrate(empty_database_url) == [name for _, name, _ in migrations()]
+    assert migrate(empty_database_url) == [each.name for each in migrations()]
     assert migrate(empty_database_url) == []
 
 
 def test_two_that_migrate_at_once_apply_each_migration_once(empty_database_url: str) -> None:
     done = at_once(lambda _: migrate(empty_database_url), times=4)
-    assert sorted(name for names in done for name in names) == [name for _, name, _ in migrations()]
+    assert sorted(name for names in done for name in names) == [each.name for each in migrations()]
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = [*migrations(), (99, "0099_broken.sql", "CREATE TABLE half (one integer); SELECT * FROM missing;")]
+    text = "CREATE TABLE half (one integer); SELECT * FROM missing;"
+    broken = [*migrations(), Migration(name="0099_broken.sql", number=99, text=text)]
     monkeypatch.setattr("ingest_platform.storage.ledger.migrations", lambda: broken)
     with pytest.raises(psycopg.errors.UndefinedTable):
         migrate(empty_database_url)
     with connect(empty_database_url, application="test") as connection:
         (half,) = connection.execute("SELECT to_regclass('half')").fetchone() or ()
-        applied = connection.execute("SELECT max(number) FROM migrations").fetchone()
+        applied = connection.execute("SELECT count(*) FROM migrations").fetchone()
     assert half is None
-    assert applied == (len(migrations()),)
+    assert applied == (len(broken) - 1,)
 
 
 def test_a_connection_speaks_utc_in_our_schema_under_its_name(ledger: Ledger) -> None:
