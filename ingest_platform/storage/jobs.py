@@ -45,6 +45,8 @@ class NewJob:
     request_id: str | None = None
     sites: Sequence[str] | None = None
     parent_job_id: str | None = None
+    # Key hashes of the records, for feeds whose records can be read before they are worked (`pending_of_subject`).
+    subjects: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +95,10 @@ WITH given AS (
         %(id)s::text[], %(workspace)s::text[], %(feed)s::text[], %(target)s::text[], %(origin)s::text[],
         %(received)s::bigint[], %(bytes_in)s::bigint[], %(file_name)s::text[], %(file_sha256)s::text[],
         %(request_id)s::text[], %(parent_job_id)s::text[], %(format)s::text[], %(encoding)s::text[],
-        %(body)b::bytea[], %(blob)s::text[], %(sites)s::jsonb[]
+        %(body)b::bytea[], %(blob)s::text[], %(sites)s::jsonb[], %(subjects)s::text[]
     ) WITH ORDINALITY AS g (
         id, workspace, feed, target, origin, received, bytes_in, file_name, file_sha256, request_id, parent_job_id,
-        format, encoding, body, blob, sites, place)
+        format, encoding, body, blob, sites, subjects, place)
 ), job AS (
     INSERT INTO jobs (id, workspace, feed, target, origin, received, bytes_in, file_name, file_sha256, request_id,
                       parent_job_id)
@@ -104,9 +106,10 @@ WITH given AS (
     FROM given ORDER BY place
     RETURNING id, seq, accepted_at, day
 ), landed AS (
-    INSERT INTO submissions (job_id, day, format, encoding, body, blob, sites, catalog_revision)
+    INSERT INTO submissions (job_id, day, format, encoding, body, blob, sites, subjects, catalog_revision)
     SELECT given.id, job.day, format, encoding, body, blob,
            CASE WHEN sites IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(sites)) END,
+           subjects::bigint[],
            (SELECT revision FROM catalog_revision)
     FROM given JOIN job USING (id)
 )
@@ -132,6 +135,10 @@ def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> list[Accepted]:
     )
     values: dict[str, list[object]] = {column: [getattr(job, column) for job in jobs] for column in columns}
     values["sites"] = [None if job.sites is None else json.dumps(list(job.sites)) for job in jobs]
+    # As literals, because arrays of unequal length make no array of arrays.
+    values["subjects"] = [
+        None if job.subjects is None else f"{{{','.join(str(subject) for subject in job.subjects)}}}" for job in jobs
+    ]
     with tx.cursor(row_factory=class_row(Accepted)) as cursor:
         return cursor.execute(_ACCEPT, values).fetchall()
 
@@ -356,6 +363,20 @@ def submissions(tx: Transaction, job_ids: Sequence[str]) -> list[Submission]:
     """Read submissions with their bodies, in order of acceptance."""
     with tx.cursor(row_factory=kwargs_row(_submission), binary=True) as cursor:
         return cursor.execute(_SUBMISSION + " WHERE jobs.id = ANY(%s) ORDER BY seq", (list(job_ids),)).fetchall()
+
+
+def pending_of_subject(tx: Transaction, *, workspace: str, feed: str, subject: int) -> list[Submission]:
+    """Read the submissions that say something of a subject and whose jobs have not ended, in order of acceptance."""
+    # Only what is open is looked at: an index of all subjects would cost every acceptance more than this read.
+    rows = tx.execute(
+        """
+        SELECT jobs.id FROM jobs JOIN submissions ON submissions.job_id = jobs.id AND submissions.day = jobs.day
+        WHERE jobs.feed = %s AND jobs.workspace = %s AND jobs.state IN ('accepted', 'processing')
+          AND %s = ANY(submissions.subjects)
+        """,
+        (feed, workspace, subject),
+    ).fetchall()
+    return submissions(tx, [job_id for (job_id,) in rows]) if rows else []
 
 
 def submissions_of_day(

@@ -106,6 +106,34 @@ def test_an_id_is_accepted_once(ledger: Ledger) -> None:
         assert jobs.count_jobs(connection, JobFilter()) == 1
 
 
+def _pending(ledger: Ledger, subject: int, *, workspace: str = "acme", feed: str = "machine_data") -> list[str]:
+    with ledger.connection() as connection:
+        found = jobs.pending_of_subject(connection, workspace=workspace, feed=feed, subject=subject)
+    return [submission.job_id for submission in found]
+
+
+def test_what_was_sent_of_a_subject_is_found_until_its_job_ends(ledger: Ledger) -> None:
+    first, none, last = new_job(), new_job(), new_job()
+    largest = 2**63 - 1
+    accept(
+        ledger,
+        dataclasses.replace(first, subjects=(7, -(2**63), largest)),
+        dataclasses.replace(none, subjects=()),
+        new_job(),
+        dataclasses.replace(last, subjects=(largest,)),
+    )
+    assert _pending(ledger, largest) == [first.id, last.id]
+    assert _pending(ledger, -(2**63)) == [first.id]
+    assert _pending(ledger, 8) == []
+    assert _pending(ledger, 7, workspace="other") == _pending(ledger, 7, feed="issues") == []
+    load = claim(ledger, submissions_max=1)
+    assert load is not None
+    assert _pending(ledger, 7) == [first.id]
+    _settle(ledger, load)
+    assert _pending(ledger, 7) == []
+    assert _pending(ledger, largest) == [last.id]
+
+
 def test_workers_hear_of_accepted_submissions_and_waiting_clients_of_settled_ones(
     ledger: Ledger, database_url: str
 ) -> None:

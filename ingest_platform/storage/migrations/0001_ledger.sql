@@ -116,6 +116,8 @@ CREATE TABLE submissions (
     body bytea,
     blob text,
     sites text[],
+    -- Key hashes of its records, where a feed's records can be read before they are worked.
+    subjects bigint[],
     catalog_revision bigint NOT NULL,
     CHECK ((body IS NULL) <> (blob IS NULL))
 ) PARTITION BY RANGE (day);
