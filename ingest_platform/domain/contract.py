@@ -7,6 +7,13 @@ warehouse (`pipeline/load.py`) as a typed staging table. How any of them does it
 from dataclasses import dataclass
 from enum import Enum, unique
 
+# Every character that Python's str.strip takes away: Unicode's white space and four separators of ASCII. Written out,
+# because the engines do not agree on what is blank.
+WHITE_SPACE = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
 
 @unique
 class Kind(Enum):
@@ -24,13 +31,15 @@ class Field:
     """One field of a record.
 
     `pattern` (a whole-string regular expression that Python's re, Rust's regex and RE2 read alike), `length_max` (in
-    characters) and `choices` are rules on strings. Each failing rule has its own closed code.
+    characters) and `choices` are rules on strings. Each failing rule has its own closed code. Unless `blank_allowed`,
+    what has nothing but white space in it says nothing: it is missing.
     """
 
     name: str
     kind: Kind
     required: bool = True
     nullable: bool = False
+    blank_allowed: bool = True
     pattern: str | None = None
     pattern_code: str = "invalid_format"
     length_max: int | None = None

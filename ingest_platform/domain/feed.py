@@ -4,14 +4,17 @@ Routes are not part of it (`feeds/<name>/routes.py` is found by the HTTP side), 
 the HTTP side never loads Dagster.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ingest_platform.domain.contract import Contract
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from ingest_platform.pipeline.platform import Platform
+    from ingest_platform.storage.ledger import Ledger
 
 
 class Refer(Protocol):
@@ -33,12 +36,28 @@ class Refer(Protocol):
         ...
 
 
+class Derive(Protocol):
+    """Work out, for a whole frame of merged rows at once, what a folded table's rows have besides what was said.
+
+    `rows` has the table's columns (those of `FoldedTable.columns`, of the fold and the kernel's `workspace`), one row a
+    key: those that a load is about to write. Returns it with the `derived` columns added, in any order of rows. It is
+    asked inside the warehouse's transaction, before the commit, and for the same rows again after a crash: what it
+    writes to `ledger` it must write idempotently, in transactions of its own. A Fault or Unavailable puts the load
+    back.
+    """
+
+    def __call__(self, rows: "pl.DataFrame", *, ledger: "Ledger") -> "pl.DataFrame":
+        """Derive the columns of one load's rows."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of a warehouse table: its name and DuckDB type."""
+    """A column of a warehouse table: its name and DuckDB type, and whether it may be null."""
 
     name: str
     type: str
+    nullable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +75,56 @@ class KeyedTable:
     key: tuple[str, ...]
     range_column: str
     compared: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedTable:
+    """A warehouse table in which the row of a key is what all of its accepted records say together.
+
+    They are folded in order of acceptance: a field that is given replaces, an omitted (null) one stays. A record whose
+    `newer` is older than what the fold has so far is stale and changes nothing. A second table, `records_name`, keeps
+    every accepted record, so that a key can be folded again when one arrives that was accepted earlier.
+
+    `columns` come from the staged records. `key` are the columns of a row's identity (the workspace is always one) and
+    `identity` among the columns is a BIGINT hash of them and the workspace, by which the table is sorted and looked up;
+    the full key is compared too. `given` are the columns that records give or omit, `newer` (one of them) the timestamp
+    by which a record is stale; the columns that are neither `given` nor of the key are functions of the key. `defaults`
+    are the values of given columns that no record has given. `derived` come from the feed's `derive`.
+
+    Besides, every row has what the fold counts: `occurrences` (records that were not stale), `first_seen_at` and
+    `last_seen_at` (when the first and the last of them were accepted), `created_at` and `updated_at` (the same); and
+    the kernel's columns.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    identity: str
+    given: tuple[str, ...]
+    newer: str
+    defaults: Mapping[str, str] = field(default_factory=dict[str, str])
+    derived: tuple[Column, ...] = ()
+
+    @property
+    def records_name(self) -> str:
+        """The table of every accepted record."""
+        return f"{self.name}_records"
+
+
+Table = KeyedTable | FoldedTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedTask:
+    """Periodic work of a feed, shown as an asset with a schedule of its own.
+
+    `run` does it once, at any time and twice if need be, and returns figures that a person wants to see.
+    """
+
+    name: str
+    title: str
+    cron: str
+    run: "Callable[[Platform], Mapping[str, object]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +151,8 @@ class Feed:
 
     `folder` is its name in paths (`landing/<workspace>/<folder>/`), `job_prefix` begins its job ids, `envelope_key`
     holds the records in a JSON body, `rate_per_minute` is the default rate limit of its routes by workspace.
-    `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send.
+    `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
+    folded table with derived columns, `tasks` is what the feed does from time to time.
     """
 
     name: str
@@ -93,6 +163,8 @@ class Feed:
     envelope_key: str
     rate_per_minute: int
     write_scope: str
-    table: KeyedTable
+    table: Table
     refer: Refer | None = None
     kinds: tuple[DeclaredKind, ...] = ()
+    derive: Derive | None = None
+    tasks: tuple[FeedTask, ...] = ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ingest_platform.domain.contract import Field, Kind
+from ingest_platform.domain.contract import WHITE_SPACE, Field, Kind
 from ingest_platform.domain.rejection import Code, Problem
 from ingest_platform.domain.timestamps import PATTERN, parse_instant
 
@@ -47,6 +47,8 @@ def rules_of(field: Field) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     if field.kind is Kind.TIMESTAMP:
         rules.append(_timestamp_rule(field))
+    if not field.blank_allowed:
+        rules.append(_blank_rule(field))
     if field.length_max is not None:
         rules.append(_length_rule(field, field.length_max))
     if field.pattern is not None:
@@ -83,6 +85,14 @@ def _timestamp_rule(field: Field) -> Rule:
         problem=problem(Code.INVALID_TIMESTAMP, field.name, message),
         keeps=lambda text: parse_instant(text) is not None,
         column=lambda column: instants(column).is_not_null(),
+    )
+
+
+def _blank_rule(field: Field) -> Rule:
+    return Rule(
+        problem=problem(Code.MISSING_FIELD, field.name, f"{field.name} must not be blank."),
+        keeps=lambda text: text.strip(WHITE_SPACE) != "",
+        column=lambda column: column.str.strip_chars(WHITE_SPACE) != "",
     )
 
 

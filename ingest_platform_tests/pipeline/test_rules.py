@@ -1,5 +1,6 @@
 """A rule judges a value and a column alike."""
 
+import sys
 from datetime import UTC, datetime
 
 import polars as pl
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest_platform.domain.contract import Field, Kind
+from ingest_platform.domain.contract import WHITE_SPACE, Field, Kind
 from ingest_platform.domain.timestamps import parse_instant
 from ingest_platform.pipeline.rules import instants, rules_of
 
@@ -78,6 +79,11 @@ def test_a_column_of_timestamps_is_read_like_each_of_them(texts: list[str]) -> N
     [
         (Field(name="a", kind=Kind.STRING, length_max=3), ["", "abc", "äöü", "😀😀😀"], ["abcd", "😀😀😀😀"]),
         (Field(name="a", kind=Kind.STRING, pattern="^a|b$"), ["a", "b"], ["", "ab", "a\n", "b\n", "xa"]),
+        (
+            Field(name="a", kind=Kind.STRING, blank_allowed=False),
+            ["a", " a ", "\u200b", "\x00"],
+            ["", " ", "\t\n\r", WHITE_SPACE, *WHITE_SPACE],
+        ),
         (Field(name="a", kind=Kind.STRING, choices=("p1", "p2")), ["p1", "p2"], ["", "P1", "p1 "]),
     ],
 )
@@ -86,6 +92,10 @@ def test_a_rule_judges_a_value_and_a_column_alike(field: Field, good: list[str],
     assert [rule.keeps(text) for text in good + bad] == [True] * len(good) + [False] * len(bad)
     column = pl.DataFrame({"a": good + bad}).select(rule.column(pl.col("a")))
     assert column["a"].to_list() == [True] * len(good) + [False] * len(bad)
+
+
+def test_white_space_is_what_python_strips() -> None:
+    assert [each for each in map(chr, range(sys.maxunicode + 1)) if each.isspace()] == sorted(WHITE_SPACE)
 
 
 def test_rules_come_in_the_order_in_which_faults_are_reported() -> None:
