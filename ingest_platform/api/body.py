@@ -5,7 +5,7 @@ Bytes are pushed through sinks, so that a body of any size needs the memory of o
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import zstandard
@@ -19,8 +19,6 @@ KIB = 1024
 # A body that brings less than this in a window is not coming: its connection is worth more than its rest.
 WINDOW_BYTES_MIN = 64 * KIB
 WINDOW_SECONDS = 30.0
-# With the longest wait for a piece, this is within the time that an idempotency key is reserved for.
-MEANWHILE_SECONDS = 20.0
 # Pieces are gathered to this size before a thread is asked to write them: fewer hops, still flat memory.
 PIECE_BYTES = 512 * KIB
 INFLATED_PIECE_BYTES = 256 * KIB
@@ -59,8 +57,6 @@ class Body:
         self._window_seconds = window_seconds
         self.received = 0
         self.complete = False
-        # Called now and then while a body takes long, so that what was reserved for it stays reserved.
-        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     @property
     def encoding(self) -> Encoding:
@@ -78,15 +74,12 @@ class Body:
         self.refuse_declared_excess()
         clock = asyncio.get_running_loop().time
         # Only waiting counts: what we take to store a piece is not the client's slowness.
-        waited, in_window, told_at = 0.0, 0, clock()
+        waited, in_window = 0.0, 0
         while not self.complete:
             began = clock()
             piece = await self._next(self._window_seconds - waited)
             waited += clock() - began
             in_window += len(piece)
-            if self.meanwhile is not None and clock() - told_at >= MEANWHILE_SECONDS:
-                await self.meanwhile()
-                told_at = clock()
             if in_window >= WINDOW_BYTES_MIN:
                 waited, in_window = 0.0, 0
             self.received += len(piece)

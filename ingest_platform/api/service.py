@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ingest_platform.api.auth import ask_of, bearer_token, client_address
 from ingest_platform.api.body import ClientGone
 from ingest_platform.api.call import Call, Keyed, Replayed, media_type
+from ingest_platform.api.held import Held
 from ingest_platform.api.parameters import read_parameters
 from ingest_platform.api.problems import COMMON, Family, InternalError, MethodNotAllowed
 from ingest_platform.api.replies import Reply
@@ -25,13 +26,16 @@ from ingest_platform.api.request_ids import request_id_of
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Limits, Services
 from ingest_platform.domain.errors import Fault, InDoubt, Malformed, NotFound, Refusal, Unavailable, UnsupportedFormat
-from ingest_platform.pipeline.admit import RESERVED_SECONDS, Rate
+from ingest_platform.pipeline import admit
+from ingest_platform.pipeline.admit import Rate
 from ingest_platform.pipeline.grouped import unavailable
 from ingest_platform.storage import idempotency
 
 log = structlog.get_logger()
 # Answers whose cause lies in the request itself: a repetition would get the same.
 STATUSES_KEPT = frozenset({400, 422})
+# A key's reservation is extended at every third of it: if one turn fails, the next one still comes in time.
+EXTENDED_IN_RESERVATION = 3
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z").match
 _SUCCESS = range(200, 300)
 # What a client has still on its way is read for a while after a refusal, so that it sees the answer, not a reset.
@@ -200,18 +204,24 @@ class HttpService:
         call.principal = admission.principal
         if admission.keyed is not None and admission.kept is not None:
             call.keyed = Keyed(scope=admission.keyed, kept=admission.kept)
-            self._hold(call, admission.keyed)
 
-    def _hold(self, call: Call, scope: idempotency.Scope) -> None:
-        """Keep the idempotency key reserved while the body takes long."""
+    def _held(self, keyed: Keyed) -> Held:
+        """Keep the idempotency key reserved while its request is worked on, its body included."""
+        seconds = admit.RESERVED_SECONDS
 
         async def extend() -> None:
-            await self.services.write(lambda tx: idempotency.extend(tx, scope, seconds=RESERVED_SECONDS))
+            await self.services.write(lambda tx: idempotency.extend(tx, keyed.scope, seconds=seconds))
 
-        if call.body is not None:
-            call.body.meanwhile = extend
+        return Held(extend, every_seconds=seconds / EXTENDED_IN_RESERVATION)
 
     async def _handle(self, exchange: _Exchange, call: Call, path_parameters: Mapping[str, str]) -> Reply:
+        keyed = call.keyed
+        if keyed is None or not keyed.open:
+            return await self._handle_once(exchange, call, path_parameters)
+        with self._held(keyed):
+            return await self._handle_once(exchange, call, path_parameters)
+
+    async def _handle_once(self, exchange: _Exchange, call: Call, path_parameters: Mapping[str, str]) -> Reply:
         try:
             if call.keyed is not None:
                 call.keyed.require_first()
@@ -289,7 +299,7 @@ async def _send(exchange: _Exchange, reply: Reply, send: Send) -> None:
     lingering = exchange.rest_unread()
     headers = _headers(exchange, reply, close=lingering)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    if reply.stream is not None:
+    if reply.stream is not None and exchange.scope["method"] != "HEAD":
         await _send_stream(reply.stream, send)
         return
     await send({"type": "http.response.body", "body": reply.body, "more_body": lingering})

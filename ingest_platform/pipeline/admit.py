@@ -15,8 +15,9 @@ from ingest_platform.storage.ledger import Transaction
 
 # One group is one transaction: long enough to pay for its round trips, short enough for nobody to wait for it.
 GROUP_ITEMS_MAX = 512
-# The first request under a key has this long before a retry may take its place; large bodies extend it.
-RESERVED_SECONDS = 60.0
+# So long after its process was killed, a retry may take the place of the first request under a key: half of the 30 s in
+# which everything recovers. Whoever works on a request extends its reservation.
+RESERVED_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,17 +2,23 @@
 
 import gzip
 import json
+import socket
 import threading
+import time
 
 import httpx
 import pytest
 
+from ingest_platform.pipeline import admit
+from ingest_platform.pipeline.admit import RESERVED_SECONDS
 from ingest_platform.storage import idempotency
 from ingest_platform_tests.serving import CONFIG, Site
 
 IMPORT = "/v1/machine-data/import-jobs"
 BATCH = "/v1/machine-data/batch"
 KEY = {"Idempotency-Key": "k-1"}
+# "Recovery after kill -9 takes at most 30 s" (promise 8); half of it is for starting again.
+RECOVERY_SECONDS_MAX = 30.0
 
 
 def _body(value: object = 1.5) -> dict[str, object]:
@@ -83,6 +89,47 @@ def test_while_the_first_is_in_flight_the_second_is_409(site: Site) -> None:
     with site.platform.ledger.transaction() as tx:
         idempotency.abandon(tx, scope)
     assert site.client.post(IMPORT, json=_body(), headers=KEY).status_code == 202
+
+
+def test_a_retry_is_taken_once_the_reservation_of_a_killed_request_has_run_out(site: Site) -> None:
+    scope = idempotency.Scope(workspace="acme", route="create_import_job", key="k-1")
+    with site.platform.ledger.transaction() as tx:
+        # What a process leaves behind that was killed; nobody extends it any more.
+        idempotency.reserve(tx, scope, seconds=0.5)
+    statuses = [site.client.post(IMPORT, json=_body(), headers=KEY).status_code]
+    deadline = time.monotonic() + 5
+    while statuses[-1] == 409 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        statuses.append(site.client.post(IMPORT, json=_body(), headers=KEY).status_code)
+    assert (statuses[0], statuses[-1]) == (409, 202)
+    assert _jobs(site) == 1
+    assert RESERVED_SECONDS <= RECOVERY_SECONDS_MAX / 2
+
+
+def test_a_key_stays_reserved_while_its_body_takes_longer_than_a_reservation(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admit, "RESERVED_SECONDS", 0.6)
+    body = json.dumps(_body()).encode()
+    head = (
+        f"POST {IMPORT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {site.token}\r\nidempotency-key: k-1\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    with socket.create_connection(site.address, timeout=10) as slow:
+        slow.sendall(head.encode() + body[:10])
+        time.sleep(0.2)
+        begun, statuses = time.monotonic(), set[int]()
+        while time.monotonic() - begun < 1.5:
+            statuses.add(site.client.post(IMPORT, json=_body(), headers=KEY).status_code)
+            time.sleep(0.1)
+        assert statuses == {409}
+        slow.sendall(body[10:])
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    again = site.client.post(IMPORT, content=body, headers={**KEY, "Content-Type": "application/json"})
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert answer.endswith(again.content)
+    assert _jobs(site) == 1
 
 
 def test_many_at_once_make_one_job(site: Site) -> None:

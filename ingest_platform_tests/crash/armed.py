@@ -13,11 +13,7 @@ import threading
 from pathlib import Path
 
 from ingest_platform.domain import crashpoint
-from ingest_platform.pipeline import admit
 from ingest_platform_tests.crash.mutants import MUTANTS
-
-# A key whose request was killed is free again after a minute; a trial has not the time to wait for that.
-RESERVED_SECONDS = 3.0
 
 
 def note_fsyncs(notes: Path) -> None:
@@ -50,7 +46,6 @@ def main() -> None:
     note_fsyncs(Path(notes))
     if mutant != "-":
         MUTANTS[mutant]()
-    admit.RESERVED_SECONDS = RESERVED_SECONDS
     threading.Thread(target=_listen, name="arming", daemon=True).start()
     sys.argv = ["ingest", *command]
     runpy.run_module("ingest_platform", run_name="__main__", alter_sys=True)

@@ -81,7 +81,7 @@ def _at_points() -> Iterator[Trial]:
         for nth in (1, 3):
             yield Trial(who=Who.API, point=f"land.{point}", nth=nth, seed=seed * 10 + nth)
     yield Trial(who=Who.API, point="land.blob_written", uploads=True, seed=150)
-    # One submission after the other, so that no key is left reserved for longer than a trial may take (`armed.py`).
+    # One submission after the other, so that no key is left reserved for longer than a trial may take.
     yield Trial(who=Who.API, point="land.before_reply", by_environment=True, only_garbage=True, seed=160)
     path = ("worker.before_claim", "worker.run_created", "gather.before_claim", "gather.claimed", "load.staged")
     path += ("load.merged", "load.before_commit", "load.after_commit", "settle.before_commit", "settle.after_commit")
