@@ -5,7 +5,7 @@ What records are in it, and what the answer looks like, is the feed's own.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -98,6 +98,8 @@ class Taking:
     received: int | None = None
     file_name: str | None = None
     file_sha256: str | None = None
+    # Key hashes of the records that will be accepted, for feeds whose records can be read before they are worked.
+    subjects: Sequence[int] | None = None
     # Keeps the blob in place once the ledger may know of it.
     leave: Callable[[], None] = lambda: None
 
@@ -111,6 +113,7 @@ class Taking:
         format: Format,  # noqa: A002 - the word of the domain.
         received: int | None = None,
         file_name: str | None = None,
+        subjects: Sequence[int] | None = None,
     ) -> "Taking":
         """Take what a spool holds; a body with a file's name is a file, so its hash is told too."""
         return cls(
@@ -123,6 +126,7 @@ class Taking:
             received=received,
             file_name=file_name,
             file_sha256=spool.digest.hex() if file_name is not None else None,
+            subjects=subjects,
             leave=spool.leave,
         )
 
@@ -200,4 +204,5 @@ class Intake:
             file_sha256=taking.file_sha256,
             request_id=call.request_id,
             sites=None if sites is None else sorted(sites),
+            subjects=taking.subjects,
         )
