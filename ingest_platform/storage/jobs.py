@@ -17,6 +17,7 @@ from ingest_platform.domain.job import Job, JobState, Origin
 from ingest_platform.domain.outcome import Tally
 from ingest_platform.domain.submission import Encoding, Format, Load, Submission
 from ingest_platform.storage.ledger import Transaction
+from ingest_platform.storage.packing import pack, unpack
 
 LANDED = "ingest_landed"
 SETTLED = "ingest_settled"
@@ -95,10 +96,11 @@ WITH given AS (
         %(id)s::text[], %(workspace)s::text[], %(feed)s::text[], %(target)s::text[], %(origin)s::text[],
         %(received)s::bigint[], %(bytes_in)s::bigint[], %(file_name)s::text[], %(file_sha256)s::text[],
         %(request_id)s::text[], %(parent_job_id)s::text[], %(format)s::text[], %(encoding)s::text[],
-        %(body)b::bytea[], %(blob)s::text[], %(sites)s::jsonb[], %(subjects)s::text[]
+        %(body)b::bytea[], %(packed)s::boolean[], %(blob)s::text[], %(sites)s::jsonb[],
+        %(subjects)s::text[]
     ) WITH ORDINALITY AS g (
         id, workspace, feed, target, origin, received, bytes_in, file_name, file_sha256, request_id, parent_job_id,
-        format, encoding, body, blob, sites, subjects, place)
+        format, encoding, body, packed, blob, sites, subjects, place)
 ), job AS (
     INSERT INTO jobs (id, workspace, feed, target, origin, received, bytes_in, file_name, file_sha256, request_id,
                       parent_job_id)
@@ -106,8 +108,8 @@ WITH given AS (
     FROM given ORDER BY place
     RETURNING id, seq, accepted_at, day
 ), landed AS (
-    INSERT INTO submissions (job_id, day, format, encoding, body, blob, sites, subjects, catalog_revision)
-    SELECT given.id, job.day, format, encoding, body, blob,
+    INSERT INTO submissions (job_id, day, format, encoding, body, packed, blob, sites, subjects, catalog_revision)
+    SELECT given.id, job.day, format, encoding, body, packed, blob,
            CASE WHEN sites IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(sites)) END,
            subjects::bigint[],
            (SELECT revision FROM catalog_revision)
@@ -131,9 +133,10 @@ def accept(tx: Transaction, jobs: Sequence[NewJob]) -> list[Accepted]:
 def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> list[Accepted]:
     columns = (
         *("id", "workspace", "feed", "target", "origin", "received", "bytes_in", "file_name", "file_sha256"),
-        *("request_id", "parent_job_id", "format", "encoding", "body", "blob"),
+        *("request_id", "parent_job_id", "format", "encoding", "blob"),
     )
     values: dict[str, list[object]] = {column: [getattr(job, column) for job in jobs] for column in columns}
+    values["body"], values["packed"] = map(list, zip(*pack([job.body for job in jobs]), strict=True))
     values["sites"] = [None if job.sites is None else json.dumps(list(job.sites)) for job in jobs]
     # As literals, because arrays of unequal length make no array of arrays.
     values["subjects"] = [
@@ -195,6 +198,14 @@ def get_job(tx: Transaction, *, workspace: str | None, job_id: str) -> Job | Non
             f"SELECT {_JOB_COLUMNS} FROM jobs WHERE id = %s AND (%s::text IS NULL OR workspace = %s)",
             (job_id, workspace, workspace),
         ).fetchone()
+
+
+def read_jobs(tx: Transaction, job_ids: Sequence[str]) -> list[Job]:
+    """Read jobs by their ids, in order of acceptance."""
+    with tx.cursor(row_factory=kwargs_row(_job)) as cursor:
+        return cursor.execute(
+            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE id = ANY(%s) ORDER BY seq", (list(job_ids),)
+        ).fetchall()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,16 +290,25 @@ RETURNING jobs.id
 """
 
 _SUBMISSION: LiteralString = """
-SELECT jobs.id AS job_id, jobs.seq, workspace, feed, target, format, encoding, origin, body, blob, bytes_in, sites,
-       catalog_revision, accepted_at, attempts
+SELECT jobs.id AS job_id, jobs.seq, workspace, feed, target, format, encoding, origin, body, packed, blob, bytes_in,
+       sites, catalog_revision, accepted_at, attempts
 FROM jobs JOIN submissions ON submissions.job_id = jobs.id AND submissions.day = jobs.day
 """
 
 
-def _submission(*, format: str, encoding: str, sites: list[str] | None, **columns: Any) -> Submission:  # noqa: A002, ANN401
+def _submission(
+    *,
+    format: str,  # noqa: A002 - the columns are named after the fields.
+    encoding: str,
+    body: bytes | None,
+    packed: bool,
+    sites: list[str] | None,
+    **columns: Any,  # noqa: ANN401
+) -> Submission:
     return Submission(
         format=Format(format),
         encoding=Encoding(encoding),
+        body=unpack(body) if packed and body is not None else body,
         sites=None if sites is None else tuple(sites),
         **columns,
     )

@@ -1,6 +1,7 @@
 """Jobs: accepted in order, claimed by one worker at a time, settled by whoever holds the fence, never changed after."""
 
 import dataclasses
+import random
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ingest_platform.domain.submission import Encoding, Format, Load
 from ingest_platform.storage import jobs
 from ingest_platform.storage.jobs import ATTEMPTS_MAX, Costs, JobFilter, NewJob, Settlement
 from ingest_platform.storage.ledger import Ledger, connect
+from ingest_platform.storage.packing import PACKED_BYTES_MIN
 from ingest_platform_tests.making import accept, at_once, claim, claimed, make_workspace, new_job, row_of, run_out
 
 
@@ -80,6 +82,25 @@ def test_a_submission_comes_back_from_the_claim_as_it_was_accepted(ledger: Ledge
     assert (submission.target, submission.sites, submission.blob) == ("line-7", ("north", "südwest"), None)
     assert submission.accepted_at == accepted.accepted_at
     assert (submission.attempts, load.feed, load.day) == (1, "machine_data", accepted.day)
+
+
+def test_bodies_come_back_as_they_were_sent_however_they_lie_in_their_rows(ledger: Ledger) -> None:
+    bodies = [b"{}", b'{"items": [1]}' * 1_000, b"", random.Random(1).randbytes(PACKED_BYTES_MIN)]
+    accept(ledger, *(new_job(body) for body in bodies))
+    load = claim(ledger)
+    assert load is not None
+    assert [submission.body for submission in load.submissions] == bodies
+    assert [submission.bytes_in for submission in load.submissions] == [len(body) for body in bodies]
+    _settle(ledger, load)
+    with ledger.connection() as connection:
+        rows = connection.execute("SELECT packed, length(body) FROM submissions JOIN jobs ON id = job_id ORDER BY seq")
+        shown = rows.fetchall()
+        of_day = jobs.submissions_of_day(
+            connection, feed="machine_data", day=load.day, after_seq=0, bytes_max=1 << 20, limit=10
+        )
+    assert [packed for packed, _ in shown] == [False, True, False, True]
+    assert shown[1][1] < len(bodies[1]) / 10
+    assert [submission.body for submission in of_day] == bodies
 
 
 @pytest.mark.parametrize("sites", [None, (), ("north",)])

@@ -114,6 +114,8 @@ CREATE TABLE submissions (
     format text NOT NULL,
     encoding text NOT NULL,
     body bytea,
+    -- Whether the body lies compressed (storage/packing.py), whatever encoding it came in.
+    packed boolean NOT NULL DEFAULT false,
     blob text,
     sites text[],
     -- Key hashes of its records, where a feed's records can be read before they are worked.
