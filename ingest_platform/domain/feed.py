@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ingest_platform.domain.contract import Contract
+from ingest_platform.domain.outcome import Outcome
 
 if TYPE_CHECKING:
     import polars as pl
@@ -128,12 +129,33 @@ class FeedTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """What a feed tells to subscribers of webhooks.
+
+    `by_outcome` is the type of event by what became of a record, `id_column` the frames' column with the id of what the
+    record is about, `ids_name` the name of the list of such ids in an event. `others` are types that the feed announces
+    by itself.
+    """
+
+    id_column: str
+    ids_name: str
+    by_outcome: Mapping[Outcome, str]
+    others: tuple[str, ...] = ()
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """All types of events of the feed."""
+        return (*self.by_outcome.values(), *self.others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredKind:
     """Something that `ingest apply` declares for a feed.
 
     `section` is the list's name in the YAML file, `id_field` the entry's field that names it, `fields` its other fields
     with the JSON schema of each; `required` and `defaults` speak of those. `refers` maps a field to the kind whose id
-    it must hold.
+    it must hold. `has_secret` gives each one a secret that is kept apart from its fields (`storage/secrets.py`), and an
+    id that is its own in the whole platform.
     """
 
     section: str
@@ -143,6 +165,7 @@ class DeclaredKind:
     required: tuple[str, ...] = ()
     defaults: Mapping[str, object] | None = None
     refers: Mapping[str, str] | None = None
+    has_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +175,8 @@ class Feed:
     `folder` is its name in paths (`landing/<workspace>/<folder>/`), `job_prefix` begins its job ids, `envelope_key`
     holds the records in a JSON body, `rate_per_minute` is the default rate limit of its routes by workspace.
     `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
-    folded table with derived columns, `tasks` is what the feed does from time to time.
+    folded table with derived columns, `tasks` is what the feed does from time to time, `announced` what subscribers of
+    webhooks are told besides the ends of jobs.
     """
 
     name: str
@@ -168,3 +192,4 @@ class Feed:
     kinds: tuple[DeclaredKind, ...] = ()
     derive: Derive | None = None
     tasks: tuple[FeedTask, ...] = ()
+    announced: Announced | None = None

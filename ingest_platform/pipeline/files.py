@@ -27,6 +27,7 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.job import Origin
 from ingest_platform.domain.submission import Encoding, Format
+from ingest_platform.pipeline.announce import announce_jobs
 from ingest_platform.pipeline.claims import (
     LANDING,
     Claim,
@@ -324,6 +325,7 @@ def _accept(ledger: Ledger, feed: Feed, job: NewJob) -> Taken:
         else:
             # Nothing is stored twice: the copy only waits to be archived, and the job has an empty submission.
             jobs.accept_duplicate(tx, replace(job, blob=None, body=b""), of=first)
+            announce_jobs(tx, {job.id: job.workspace})
         _note(tx, feed, job, blob=job.blob)
         reach("file.before_commit")
     reach("file.after_commit")
@@ -361,6 +363,7 @@ def _refuse(platform: Stores, feed: Feed, one: Claim, *, name: str, code: str, m
     )
     with platform.ledger.transaction() as tx:
         jobs.accept_failed(tx, job, code=code, message=message)
+        announce_jobs(tx, {job.id: job.workspace})
         _note(tx, feed, job, blob=None)
         reach("file.before_commit")
     reach("file.after_commit")

@@ -1,6 +1,6 @@
 """Settle: outcomes of every record, the tally and the end of each job, in one transaction that the fence guards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +10,10 @@ from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.outcome import Outcome, Tally
 from ingest_platform.domain.rejection import Rejection
 from ingest_platform.domain.submission import Load, Submission
+from ingest_platform.pipeline.announce import announce_jobs
 from ingest_platform.pipeline.load import LoadedJob
 from ingest_platform.storage import jobs, outcomes
-from ingest_platform.storage.ledger import Ledger
+from ingest_platform.storage.ledger import Ledger, Transaction
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,8 +56,18 @@ def decide_all(reads: Sequence[ReadJob], loaded: Mapping[str, LoadedJob]) -> lis
     return [decide(read, loaded.get(read.submission.job_id)) for read in reads]
 
 
-def settle(ledger: Ledger, load: Load, settled: Sequence[SettledJob], costs: jobs.Costs) -> None:
-    """End the jobs of a load. Raises LeaseLost, changing nothing, if another worker owns it by now."""
+def settle(
+    ledger: Ledger,
+    load: Load,
+    settled: Sequence[SettledJob],
+    costs: jobs.Costs,
+    *,
+    also: Callable[[Transaction], None] = lambda _: None,
+) -> None:
+    """End the jobs of a load, and announce that. Raises LeaseLost, changing nothing, if another worker owns it by now.
+
+    `also` is what else is to be written if and only if the load is settled.
+    """
     reach("settle.before_commit")
     with ledger.transaction() as tx:
         # The fence comes first: whoever has lost must not even collide with the outcomes that the winner wrote.
@@ -71,6 +82,8 @@ def settle(ledger: Ledger, load: Load, settled: Sequence[SettledJob], costs: job
                 if each.tally is not None
             ],
         )
+        announce_jobs(tx, {each.job_id: each.workspace for each in load.submissions})
+        also(tx)
     reach("settle.after_commit")
 
 
