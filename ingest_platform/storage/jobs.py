@@ -428,6 +428,19 @@ def extend(tx: Transaction, load: Load, *, lease_seconds: float) -> bool:
     return held == len(load.submissions)
 
 
+def mark_validated(tx: Transaction, load: Load) -> bool:
+    """Note that all records of a load have been judged, before they are stored; False if any of it is not ours.
+
+    It is for whoever watches a job that takes long; the first mark stays, whoever works on the job afterwards.
+    """
+    held = tx.execute(
+        "UPDATE jobs SET validated_at = coalesce(validated_at, clock_timestamp())"
+        " WHERE load_id = %s AND fence = %s AND state = 'processing'",
+        (load.id, load.fence),
+    ).rowcount
+    return held == len(load.submissions)
+
+
 _COUNTS = ("received", "accepted", "rejected", "created", "updated", "unchanged", "stale", "superseded", "duplicate")
 
 _SETTLE: LiteralString = """

@@ -417,6 +417,24 @@ def test_new_submissions_do_not_join_one_that_was_tried_before(ledger: Ledger) -
     assert claimed(claim(ledger)) == fresh
 
 
+def test_the_first_mark_that_a_job_was_judged_stays_whoever_works_on_it_next(ledger: Ledger) -> None:
+    (job_id,) = _accept_many(ledger, 1)
+    marks: list[object] = []
+    for _ in range(2):
+        load = claim(ledger)
+        assert load is not None
+        with ledger.connection() as connection:
+            assert jobs.mark_validated(connection, load)
+            marks.append(row_of(connection, job_id)["validated_at"])
+        run_out(ledger, load)
+    assert marks[0] is not None
+    assert marks == [marks[0]] * 2
+    claim(ledger)
+    with ledger.connection() as connection:
+        # The one that has lost the lease marks nothing.
+        assert not jobs.mark_validated(connection, load)
+
+
 def test_a_held_lease_is_extended_and_a_lost_one_is_not(ledger: Ledger) -> None:
     _accept_many(ledger, 2)
     load = claim(ledger)
