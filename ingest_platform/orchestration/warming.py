@@ -10,15 +10,16 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.submission import Encoding, Format, Submission
 from ingest_platform.orchestration.workplace import Workplace
-from ingest_platform.pipeline.work import Stopwatch, read_load, staging_folder
+from ingest_platform.pipeline.staging import staging_folder
+from ingest_platform.pipeline.work import Reading, Stopwatch
 from ingest_platform.storage.warehouse import rows_of
 
 
 def warm_up(place: Workplace, feed: Feed) -> None:
     """Go the path of one record of the feed, up to the warehouse's door."""
     example = example_of(feed)
-    with staging_folder(place.platform, new_id("warm_")) as folder:
-        read_load(place.platform, feed, [example], folder=folder, watch=Stopwatch(), progress=lambda: None)
+    with staging_folder(place.platform.staging_dir, new_id("warm_")) as folder:
+        Reading(place.platform, feed, [example], folder=folder, watch=Stopwatch(), progress=lambda: None).finish()
     place.platform.warehouse.ensure([feed.table])
     # A name of a declaration, quoted.
     query = f"SELECT count(*) FROM {rows_of(feed.table.name)} WHERE job_id = ?"  # noqa: S608

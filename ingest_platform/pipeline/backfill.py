@@ -5,6 +5,7 @@ its old place in the order of acceptance, so whatever was stored later stays.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 
 import structlog
@@ -17,7 +18,8 @@ from ingest_platform.pipeline.load import load_records
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.report import RunReport, load_report
 from ingest_platform.pipeline.settle import decide_all
-from ingest_platform.pipeline.work import Stopwatch, read_load, staged_jobs, staging_folder
+from ingest_platform.pipeline.staging import staging_folder
+from ingest_platform.pipeline.work import Reading, Stopwatch, staged_jobs
 from ingest_platform.storage import inbox, jobs
 
 log = structlog.get_logger(__name__)
@@ -50,19 +52,19 @@ def work_day_again(
         with platform.ledger.transaction() as tx:
             fence = jobs.next_fence(tx)
         load = Load(id=new_id(BACKFILL_PREFIX), feed=feed.name, fence=fence, day=day, submissions=page)
-        with staging_folder(platform, load.id) as folder:
-            read = read_load(platform, feed, page, folder=folder, watch=watch, progress=lambda: None)
-            with watch.stage("load"):
+        with staging_folder(platform.staging_dir, load.id) as folder:
+            reading = Reading(platform, feed, page, folder=folder, watch=watch, progress=lambda: None)
+            with watch.stage("load"), closing(reading.frames()) as frames:
                 loaded = load_records(
                     platform.warehouse,
                     table=feed.table,
                     load_id=load.id,
                     fence=fence,
                     staged=staged_jobs(page),
-                    frames=read.frames,
+                    frames=frames,
                     again=True,
                 )
-        settled = decide_all(read.jobs, loaded)
+        settled = decide_all(reading.jobs, loaded)
         report.add(load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC)))
     log.info("day worked again", feed=feed.name, day=str(day), run_id=run_id, loads=report.loads_total)
     return report

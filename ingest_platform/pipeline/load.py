@@ -30,6 +30,7 @@ from ingest_platform.pipeline.dedupe import (
     MergeStatements,
     merge_statements,
 )
+from ingest_platform.pipeline.staging import Given, Withdrawn
 from ingest_platform.storage.warehouse import LakeSession, LakeTransaction, Rows, Warehouse
 
 # Frames are staged together up to about this many rows: a thousand frames of one row must not be a thousand statements.
@@ -65,13 +66,14 @@ def load_records(
     load_id: str,
     fence: int,
     staged: Sequence[StagedJob],
-    frames: Iterable[pl.DataFrame | Path],
+    frames: Iterable[Given],
     again: bool = False,
     still_ours: Callable[[], bool] | None = None,
 ) -> dict[str, LoadedJob]:
     """Merge accepted records into a table; what became of them by job id.
 
     `frames` are typed frames, or Parquet and Arrow files of them: `submission`, `record_index` and the table's columns.
+    They are staged as they come, before the table's turn is taken; what is withdrawn is unstaged.
     `again` is for jobs that were settled long ago: they are neither looked up nor remembered. `still_ours` asks the
     ledger whether the load is ours, once nobody can take it away unnoticed. Raises LeaseLost or WarehouseFault, and has
     changed nothing then.
@@ -110,12 +112,15 @@ def _stage(
     session: LakeSession,
     statements: MergeStatements,
     staged: Sequence[StagedJob],
-    frames: Iterable[pl.DataFrame | Path],
+    frames: Iterable[Given],
 ) -> None:
     """Fill the staging table, whose types and checks are DuckDB's part of the enforcement."""
     _name_jobs(session, staged)
     session.execute(statements.create_staged)
     for rows in _gathered(frames):
+        if isinstance(rows, Withdrawn):
+            session.execute(UNSTAGE, [[rows.submission]])
+            continue
         with session.seeing(FRAME, rows):
             session.execute(statements.fill_staged)
 
@@ -134,11 +139,17 @@ def _name_jobs(session: LakeSession, staged: Sequence[StagedJob]) -> None:
         session.execute(f"CREATE TEMP TABLE {JOBS} AS FROM {FRAME}")
 
 
-def _gathered(frames: Iterable[pl.DataFrame | Path]) -> Iterator[Rows]:
+def _gathered(frames: Iterable[Given]) -> Iterator[Rows | Withdrawn]:
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         if isinstance(frame, Path):
             yield _file_rows(frame)
+            continue
+        if isinstance(frame, Withdrawn):
+            if waiting:
+                yield _arrow(waiting)
+                waiting = []
+            yield frame
             continue
         if frame.height == 0:
             continue
@@ -162,7 +173,10 @@ def _file_rows(path: Path) -> Rows:
             file = pq.ParquetFile(path)
             return pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(PARQUET_BATCH_ROWS))
         mapped = pa.ipc.open_file(pa.memory_map(str(path)))
-        batches = (mapped.get_batch(number) for number in range(mapped.num_record_batches))
+        batches = [mapped.get_batch(number) for number in range(mapped.num_record_batches)]
+        for batch in batches:
+            # Whoever wrote it had a client's bytes in hand, and offsets that point elsewhere would be followed here.
+            batch.validate(full=True)
         return pa.RecordBatchReader.from_batches(mapped.schema, batches)
     except (pa.ArrowException, OSError) as error:
         raise WarehouseFault(f"the staged file {path.name} can't be read") from error

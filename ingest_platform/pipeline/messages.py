@@ -35,8 +35,9 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """Another frame is staged."""
+    """Another frame is read; if any of it was accepted, it lies in one more file."""
 
+    files: int
     received: int
 
 
@@ -81,6 +82,11 @@ class _Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Rejected).decode
+
+
+def staged_file(request: Request, place: int) -> Path:
+    """Name one of the files (Arrow's format) that a submission's accepted records are staged in."""
+    return Path(request.folder) / f"{request.ordinal}-{place}.arrow"
 
 
 def write_rejections(file: BinaryIO, rejections: Iterable[Rejection]) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -32,13 +32,16 @@ from ingest_platform.pipeline.messages import (
     MESSAGE_BYTES_MAX,
     Crashed,
     Done,
+    Progress,
     Ready,
     Refused,
     Reply,
     Request,
     read_rejections,
+    staged_file,
 )
 from ingest_platform.pipeline.parse import BYTES_MAX
+from ingest_platform.pipeline.staging import Withdrawn
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +64,9 @@ _decode = msgspec.msgpack.Decoder(Reply).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagedSubmission:
-    """A submission read apart: its accepted records in Parquet files, typed as by `check`, and its rejections."""
+class ReadSubmission:
+    """A submission that was read apart to its end; its accepted records were given meanwhile."""
 
-    files: list[Path]
     rejections: list[Rejection]
     received: int
 
@@ -120,18 +122,22 @@ class Sandbox:
         child = self._child
         return None if child is None else child.pid
 
-    def run(self, request: Request, progress: Callable[[], None] | None = None) -> Done:
-        """Have a submission read. Raises Unreadable if that is the submission's doing, else ParserFault."""
+    def run(self, request: Request) -> Generator[Progress | Withdrawn, None, Done]:
+        """Have a submission read, and tell of its frames while it goes on. To be taken to its end, or closed.
+
+        Raises Unreadable if that is the submission's doing, else ParserFault.
+        """
         with self._turn:
             try:
-                return self._run(request, progress)
+                return (yield from self._run(request))
             except _Died as died:
                 if died.status not in KILLED_FROM_OUTSIDE or self._closed:
                     raise self._blame(died) from died
             # Killed by somebody else, or for memory of the whole machine: not necessarily for these bytes.
             log.warning("parser restarted", path=request.path)
+            yield Withdrawn(request.ordinal)
             try:
-                return self._run(request, progress)
+                return (yield from self._run(request))
             except _Died as died:
                 raise self._blame(died) from died
 
@@ -140,10 +146,10 @@ class Sandbox:
             return ParserFault("The parser was closed.")
         return Unreadable(f"The data broke their parser (status {died.status}).", code="unreadable")
 
-    def _run(self, request: Request, progress: Callable[[], None] | None) -> Done:
+    def _run(self, request: Request) -> Generator[Progress, None, Done]:
         child = self._warm()
         try:
-            reply = self._ask(child, request, progress)
+            reply = yield from self._ask(child, request)
         except _Overdue as overdue:
             self._discard()
             raise Unreadable(str(overdue), code="too_heavy") from overdue
@@ -160,15 +166,18 @@ class Sandbox:
             raise ParserFault(reply.trace)
         return reply
 
-    def _ask(self, child: "_Child", request: Request, progress: Callable[[], None] | None) -> Done | Refused | Crashed:
+    def _ask(self, child: "_Child", request: Request) -> Generator[Progress, None, Done | Refused | Crashed]:
         until = time.monotonic() + self._total_seconds_max
         child.send(_encode(request))
         while True:
             reply = child.receive(min(self._silence_seconds_max, until - time.monotonic()))
             if isinstance(reply, Done | Refused | Crashed):
                 return reply
-            if progress is not None:
-                progress()
+            if isinstance(reply, Progress):
+                given = time.monotonic()
+                yield reply
+                # What is done with a frame is not the parser's time.
+                until += time.monotonic() - given
 
     def _warm(self) -> "_Child":
         if self._closed:
@@ -297,11 +306,13 @@ def run_apart(
     folder: Path,
     bytes_max: int = BYTES_MAX,
     rejections_max: int = REJECTIONS_MAX,
-    progress: Callable[[], None] | None = None,
-) -> StagedSubmission:
-    """Parse and check the submission whose bytes are in a file, in the sandbox; `folder` gets its accepted frames.
+    progress: Callable[[], None] = lambda: None,
+) -> Generator[Path | Withdrawn, None, ReadSubmission]:
+    """Parse and check the submission whose bytes are in a file, in the sandbox, which reads on while a frame is used.
 
-    `progress` is called after every frame; what it raises ends the reading. Raises Unreadable, or ParserFault.
+    Yields files of accepted records as they are complete; each is deleted when the next one is asked for. `progress` is
+    called after every frame; what it raises ends the reading. Raises Unreadable, or ParserFault: what was given is void
+    then, as it is when it is withdrawn. To be taken to its end, or closed.
     """
     request = Request(
         path=str(submission_path),
@@ -317,12 +328,35 @@ def run_apart(
         bytes_max=bytes_max,
         rejections_max=rejections_max,
     )
-    done = sandbox.run(request, progress)
-    files = [folder / f"{ordinal}-{place}.parquet" for place in range(done.files)]
+    done = yield from _files(sandbox, request, progress)
     rejections = list(read_rejections(folder / f"{ordinal}.rejections", ordinal))
     if done.accepted + len(rejections) != done.received:
         raise ParserFault(f"{done.received} received, {done.accepted} accepted, {len(rejections)} rejected")
-    return StagedSubmission(files=files, rejections=rejections, received=done.received)
+    return ReadSubmission(rejections=rejections, received=done.received)
+
+
+def _files(sandbox: Sandbox, request: Request, progress: Callable[[], None]) -> Generator[Path | Withdrawn, None, Done]:
+    given = 0
+    with contextlib.closing(sandbox.run(request)) as reading:
+        while True:
+            try:
+                said = next(reading)
+            except StopIteration as end:
+                done: Done = end.value
+                break
+            if isinstance(said, Withdrawn):
+                given = 0
+                yield said
+                continue
+            progress()
+            if said.files != given:
+                path = staged_file(request, given)
+                yield path
+                path.unlink()
+                given += 1
+    if done.files != given:
+        raise ParserFault(f"{done.files} files staged, {given} told of")
+    return done
 
 
 def _as_ipc(frame: pl.DataFrame) -> bytes:

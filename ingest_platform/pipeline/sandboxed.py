@@ -30,6 +30,7 @@ from ingest_platform.pipeline.messages import (
     Refused,
     Reply,
     Request,
+    staged_file,
     write_rejections,
 )
 from ingest_platform.pipeline.parse import Written, parse
@@ -113,16 +114,16 @@ def _stage(request: Request, replies: BinaryIO) -> tuple[int, int, int]:
             if received - accepted > request.rejections_max:
                 message = f"More than {request.rejections_max} records are rejected, so this is not such a file."
                 raise Unreadable(message, code="too_many_rejections")
-            _send(replies, Progress(received=received))
+            _send(replies, Progress(files=files, received=received))
     return files, received, accepted
 
 
 def _write_accepted(request: Request, place: int, checked: CheckedFrame) -> int:
     if checked.accepted.height == 0:
         return 0
-    path = Path(request.folder) / f"{request.ordinal}-{place}.parquet"
-    # As quickly read by DuckDB as uncompressed (26 ms against 33 for 240,000 readings), at a third of the size.
-    checked.accepted.write_parquet(path, compression="zstd", compression_level=1, statistics=False)
+    # As it lies in memory: for 250,000 readings 11 ms to write and 40 to stage, against 18 and 53 of Parquet. It is
+    # four times as large, but is deleted as soon as it is staged, while the next one is read.
+    checked.accepted.rechunk().write_ipc(staged_file(request, place), compression="uncompressed")
     return 1
 
 

@@ -13,7 +13,8 @@ from ingest_platform.domain.job import Origin
 from ingest_platform.domain.rejection import Rejection
 from ingest_platform.domain.submission import Encoding, Format, Submission
 from ingest_platform.pipeline.platform import Platform
-from ingest_platform.pipeline.work import Stopwatch, read_load, staging_folder
+from ingest_platform.pipeline.staging import staging_folder
+from ingest_platform.pipeline.work import Reading, Stopwatch
 from ingest_platform.storage import catalog
 
 
@@ -46,11 +47,11 @@ def judge(platform: Platform, candidate: Candidate) -> Verdict:
     with platform.ledger.connection() as connection:
         revision = catalog.revision(connection)
     submission = _submission(candidate, revision=revision)
-    with staging_folder(platform, candidate.id) as folder:
-        read = read_load(
+    with staging_folder(platform.staging_dir, candidate.id) as folder:
+        reading = Reading(
             platform, candidate.feed, [submission], folder=folder, watch=Stopwatch(), progress=lambda: None
         )
-    (job,) = read.jobs
+        (job,) = reading.finish()
     return Verdict(received=job.received or 0, rejections=tuple(job.rejections), unreadable=job.unreadable)
 
 

@@ -5,13 +5,12 @@ fails. Everything may be repeated after a crash at any point: the warehouse reme
 ledger which worker may settle them.
 """
 
-import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import structlog
@@ -26,9 +25,13 @@ from ingest_platform.pipeline.parse import parse_many
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.references import origins_of
 from ingest_platform.pipeline.report import LoadReport, RunReport, load_report
-from ingest_platform.pipeline.sandbox import run_apart
+from ingest_platform.pipeline.sandbox import ReadSubmission, run_apart
 from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
+from ingest_platform.pipeline.staging import Frames, Withdrawn, staging_folder
 from ingest_platform.storage import jobs
+
+Step = TypeVar("Step")
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -41,28 +44,23 @@ IDLE_LOOK_SECONDS = 0.25
 __all__ = ["Platform", "RunReport", "work_load", "work_until_idle"]
 
 
-@dataclass(slots=True)
-class ReadLoad:
-    """A load as it was read: its jobs in order, and the accepted records as frames (or files of frames)."""
-
-    jobs: list[ReadJob]
-    frames: list[pl.DataFrame | Path] = field(default_factory=list[pl.DataFrame | Path])
-
-
 class Stopwatch:
-    """Seconds by stage."""
+    """Seconds by stage. A stage within another one counts for itself only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._within = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Generator[None]:
         """Count the time of a with block to a stage."""
-        begun = time.perf_counter()
+        begun, around, self._within = time.perf_counter(), self._within, 0.0
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+            took = time.perf_counter() - begun
+            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._within
+            self._within = around + took
 
 
 def work_until_idle(
@@ -163,26 +161,24 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
     with (
         structlog.contextvars.bound_contextvars(load_id=load.id),
         Lease(platform.ledger, load, lease_seconds=platform.limits.lease_seconds) as lease,
-        staging_folder(platform, load.id) as folder,
+        staging_folder(platform.staging_dir, load.id) as folder,
     ):
-        read = read_load(platform, feed, load.submissions, folder=folder, watch=watch, progress=lease.check)
-        validated_at = datetime.now(UTC)
-        with watch.stage("load"):
+        reading = Reading(platform, feed, load.submissions, folder=folder, watch=watch, progress=lease.check)
+        with watch.stage("load"), closing(reading.frames()) as frames:
             loaded = load_records(
                 platform.warehouse,
                 table=feed.table,
                 load_id=load.id,
                 fence=load.fence,
                 staged=staged_jobs(load.submissions),
-                frames=read.frames,
+                frames=frames,
                 still_ours=lambda: _holds(platform, load),
             )
         lease.check()
-        stored_at = datetime.now(UTC)
-        settled = decide_all(read.jobs, loaded)
+        settled = decide_all(reading.jobs, loaded)
         costs = jobs.Costs(
-            validated_at=validated_at,
-            stored_at=stored_at,
+            validated_at=reading.ended_at,
+            stored_at=datetime.now(UTC),
             cpu_ms=round((time.process_time() - cpu_begun) * 1000),
             run_id=run_id,
         )
@@ -224,54 +220,107 @@ def staged_jobs(submissions: Sequence[Submission]) -> list[StagedJob]:
     ]
 
 
-@contextmanager
-def staging_folder(platform: Platform, name: str) -> Generator[Path]:
-    """Make a folder for frames between parser and warehouse; it is gone afterwards, whatever happened."""
-    folder = platform.staging_dir / name
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+class Reading:
+    """The submissions of a load, parsed and checked while their frames are taken. What can't be read concerns its job.
 
-
-def read_load(
-    platform: Platform,
-    feed: Feed,
-    submissions: Sequence[Submission],
-    *,
-    folder: Path,
-    watch: Stopwatch,
-    progress: Callable[[], None],
-) -> ReadLoad:
-    """Parse and check every submission of a load. What can't be read concerns its own job only.
-
-    Small JSON bodies are read together, here; files and large bodies each in a process apart, with limits.
+    Small JSON bodies are read together, here; files and large bodies each in a process apart, with limits, which reads
+    on while a frame of it is staged. `jobs`, in the order of the submissions, are known once all frames were taken;
+    `progress` is called now and then, and what it raises ends the reading.
     """
-    read = ReadLoad(jobs=[ReadJob(submission=submission) for submission in submissions])
-    near = {ordinal: each for ordinal, each in enumerate(submissions) if _is_near(each)}
-    origins = origins_of(submissions)
-    known = platform.known.of(feed, {each.workspace for each in submissions})
-    if near:
-        with watch.stage("parse"):
-            parsed, unreadable = parse_many(near, feed.contract, envelope_key=feed.envelope_key)
-        for ordinal, error in unreadable.items():
-            read.jobs[ordinal].unreadable = error
-        with watch.stage("check"):
-            checked = check(parsed, feed.contract, refer=feed.refer, origins=origins, known=known)
-        read.frames.append(checked.accepted)
-        for ordinal, count in parsed.counts.items():
-            read.jobs[ordinal].received = count
-        for rejection in checked.rejections:
-            read.jobs[rejection.submission].rejections.append(rejection)
-    with watch.stage("read apart"):
-        for ordinal in range(len(submissions)):
+
+    def __init__(
+        self,
+        platform: Platform,
+        feed: Feed,
+        submissions: Sequence[Submission],
+        *,
+        folder: Path,
+        watch: Stopwatch,
+        progress: Callable[[], None],
+    ) -> None:
+        self.jobs = [ReadJob(submission=submission) for submission in submissions]
+        self.ended_at: datetime | None = None
+        self._platform = platform
+        self._feed = feed
+        self._folder = folder
+        self._watch = watch
+        self._progress = progress
+        self._origins = origins_of(submissions)
+        self._known = platform.known.of(feed, {each.workspace for each in submissions})
+
+    def frames(self) -> Frames:
+        """Give the accepted records. To be taken to the end, or closed."""
+        near = {ordinal: job.submission for ordinal, job in enumerate(self.jobs) if _is_near(job.submission)}
+        if near:
+            yield self._read_near(near)
+        for ordinal in range(len(self.jobs)):
             if ordinal not in near:
-                progress()
-                _read_apart(
-                    platform, feed, read, ordinal, origins=origins, known=known, folder=folder, progress=progress
-                )
-    return read
+                self._progress()
+                yield from self._read_apart(ordinal)
+        self.ended_at = datetime.now(UTC)
+
+    def finish(self) -> list[ReadJob]:
+        """Read everything for the verdict alone."""
+        with closing(self.frames()) as frames:
+            for _ in frames:
+                pass
+        return self.jobs
+
+    def _read_near(self, near: Mapping[int, Submission]) -> pl.DataFrame:
+        contract = self._feed.contract
+        with self._watch.stage("parse"):
+            parsed, unreadable = parse_many(near, contract, envelope_key=self._feed.envelope_key)
+        for ordinal, error in unreadable.items():
+            self.jobs[ordinal].unreadable = error
+        with self._watch.stage("check"):
+            checked = check(parsed, contract, refer=self._feed.refer, origins=self._origins, known=self._known)
+        for ordinal, count in parsed.counts.items():
+            self.jobs[ordinal].received = count
+        for rejection in checked.rejections:
+            self.jobs[rejection.submission].rejections.append(rejection)
+        return checked.accepted
+
+    def _read_apart(self, ordinal: int) -> Frames:
+        job = self.jobs[ordinal]
+        with (
+            _as_file(self._platform, job.submission, self._folder) as path,
+            closing(self._running_apart(ordinal, path)) as running,
+        ):
+            try:
+                read = yield from _timed(self._watch, "read apart", running)
+            except Unreadable as error:
+                job.unreadable = error
+                yield Withdrawn(ordinal)
+                return
+            except ParserFault as fault:
+                fault.job_id = job.submission.job_id
+                raise
+        job.received = read.received
+        job.rejections = read.rejections
+
+    def _running_apart(self, ordinal: int, path: Path) -> Generator[Path | Withdrawn, None, ReadSubmission]:
+        return run_apart(
+            self._platform.sandbox,
+            path,
+            submission=self.jobs[ordinal].submission,
+            ordinal=ordinal,
+            feed=self._feed,
+            origins=self._origins.filter(pl.col("submission") == ordinal),
+            known=self._known,
+            folder=self._folder,
+            progress=self._progress,
+        )
+
+
+def _timed(watch: Stopwatch, name: str, steps: Generator[Step, None, Result]) -> Generator[Step, None, Result]:
+    """Count to a stage what the steps take, and not what is done between them."""
+    while True:
+        with watch.stage(name):
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+        yield step
 
 
 def _is_near(submission: Submission) -> bool:
@@ -281,42 +330,6 @@ def _is_near(submission: Submission) -> bool:
         and submission.encoding is Encoding.IDENTITY
         and submission.format in {Format.JSON, Format.NDJSON}
     )
-
-
-def _read_apart(
-    platform: Platform,
-    feed: Feed,
-    read: ReadLoad,
-    ordinal: int,
-    *,
-    origins: pl.DataFrame,
-    known: pl.DataFrame,
-    folder: Path,
-    progress: Callable[[], None],
-) -> None:
-    job = read.jobs[ordinal]
-    with _as_file(platform, job.submission, folder) as path:
-        try:
-            staged = run_apart(
-                platform.sandbox,
-                path,
-                submission=job.submission,
-                ordinal=ordinal,
-                feed=feed,
-                origins=origins.filter(pl.col("submission") == ordinal),
-                known=known,
-                folder=folder,
-                progress=progress,
-            )
-        except Unreadable as error:
-            job.unreadable = error
-            return
-        except ParserFault as fault:
-            fault.job_id = job.submission.job_id
-            raise
-    job.received = staged.received
-    job.rejections = list(staged.rejections)
-    read.frames.extend(staged.files)
 
 
 @contextmanager

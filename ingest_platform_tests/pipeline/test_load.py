@@ -16,6 +16,7 @@ import pytest
 from ingest_platform.domain.errors import LeaseLost, WarehouseFault
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.pipeline.load import LoadedJob, StagedJob, load_records, recall
+from ingest_platform.pipeline.staging import Withdrawn
 from ingest_platform.storage.warehouse import Warehouse
 from ingest_platform_tests.pipeline.lake_records import TABLE, frame, job, open_lake, outcomes, rows_of_lake, seen
 
@@ -142,6 +143,54 @@ def test_staged_files_are_loaded_like_frames(lake: Warehouse, tmp_path: Path, su
     assert loaded["job_1"].record_index.tolist() == list(range(2_000))
     assert set(loaded["job_1"].outcome.tolist()) == {CREATED}
     assert len(rows_of_lake(lake)) == 2_000
+
+
+def test_what_is_withdrawn_leaves_nothing_behind_and_may_come_again(lake: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "frame.arrow"
+    frame([(1, 7, "g", 7, 7.0)]).write_ipc(path)
+    before, broken, behind = (frame([(number, 0, "g", number, 1.0)]) for number in range(3))
+    jobs = [job(number + 1, submission=number) for number in range(3)]
+    given = [before, broken, path, Withdrawn(1), behind]
+    loaded = load_records(lake, table=TABLE, load_id="load_1", fence=1, staged=jobs, frames=given)
+    assert [outcomes(each) for each in loaded.values()] == [[(0, CREATED)], [], [(0, CREATED)]]
+    assert [row["job_id"] for row in rows_of_lake(lake)] == ["job_1", "job_3"]
+    given = [before, Withdrawn(0), frame([(0, 3, "g", 3, 3.0)])]
+    again = load_records(lake, table=TABLE, load_id="load_2", fence=2, staged=[job(4)], frames=given)
+    assert outcomes(again["job_4"]) == [(3, CREATED)]
+
+
+def test_frames_are_staged_as_they_come_and_before_the_tables_turn(lake: Warehouse) -> None:
+    def frames() -> Iterator[pl.DataFrame]:
+        yield frame([(0, 0, "g", 1, 1.0)])
+        # Somebody else's load is not held up by one that is still read.
+        assert outcomes(load(lake, frame([(0, 0, "g", 2, 2.0)]), job(1))["job_1"]) == [(0, CREATED)]
+        yield frame([(0, 1, "g", 2, 3.0)])
+
+    loaded = load_records(lake, table=TABLE, load_id="load_2", fence=2, staged=[job(2)], frames=frames())
+    assert outcomes(loaded["job_2"]) == [(0, CREATED), (1, UPDATED)]
+
+
+def test_reading_that_fails_in_the_middle_changes_nothing(lake: Warehouse) -> None:
+    def frames() -> Iterator[pl.DataFrame]:
+        yield frame([(0, 0, "g", 1, 1.0)])
+        raise LeaseLost("another worker has it")
+
+    with pytest.raises(LeaseLost):
+        load_records(lake, table=TABLE, load_id="load_1", fence=1, staged=[job(1)], frames=frames())
+    assert rows_of_lake(lake) == []
+    assert outcomes(load(lake, frame([]), job(1))["job_1"]) == []
+
+
+def test_a_staged_file_that_was_forged_is_a_fault(lake: Warehouse, tmp_path: Path) -> None:
+    """Whoever takes the parser over may write offsets that point outside of the file."""
+    path = tmp_path / "frame.arrow"
+    frame([(0, 0, "k" * 40, 1, 1.0)]).write_ipc(path)
+    content = path.read_bytes()
+    # A long string is laid out as its length, its first four bytes, the number of a buffer and an offset into it.
+    place = content.index((40).to_bytes(4, "little") + b"kkkk")
+    path.write_bytes(content[: place + 12] + (1 << 30).to_bytes(4, "little") + content[place + 16 :])
+    with pytest.raises(WarehouseFault):
+        load(lake, path, job(1))
 
 
 def test_a_staged_file_that_is_cut_off_is_a_fault(lake: Warehouse, tmp_path: Path) -> None:

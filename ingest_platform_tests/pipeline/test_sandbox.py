@@ -1,14 +1,16 @@
 """A submission that breaks its parser costs itself only; what is read apart is what is read here."""
 
 import ctypes
+import gzip
 import io
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -19,10 +21,12 @@ import pytest
 
 from ingest_platform.domain.errors import ParserFault, Unreadable
 from ingest_platform.domain.feed import Feed
-from ingest_platform.domain.submission import Encoding, Format, Submission
+from ingest_platform.domain.rejection import Rejection
+from ingest_platform.domain.submission import Encoding, Format
 from ingest_platform.feeds.machine_data import FEED
 from ingest_platform.pipeline.check import check
-from ingest_platform.pipeline.sandbox import REJECTIONS_MAX, Sandbox, StagedSubmission, run_apart
+from ingest_platform.pipeline.sandbox import REJECTIONS_MAX, ReadSubmission, Sandbox, run_apart
+from ingest_platform.pipeline.staging import Withdrawn
 from ingest_platform_tests.pipeline.sent import GOOD, config, known, lines_of, origins, parsed, record
 from ingest_platform_tests.pipeline.test_parse import submission
 
@@ -38,6 +42,16 @@ def sandbox() -> Iterator[Sandbox]:
     opened.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What was read apart: the frames that count in the end, and all that was given on the way."""
+
+    frames: list[pl.DataFrame]
+    given: list[Path | Withdrawn]
+    received: int
+    rejections: list[Rejection]
+
+
 def read(
     sandbox: Sandbox,
     folder: Path,
@@ -46,16 +60,50 @@ def read(
     *,
     feed: Feed = FEED,
     workspace: str = "acme",
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], None] = lambda: None,
     rejections_max: int = REJECTIONS_MAX,
-) -> StagedSubmission:
+) -> Read:
     path = body if isinstance(body, Path) else folder / "body"
     if isinstance(body, bytes):
         path.write_bytes(body)
+    steps = steps_of(
+        sandbox,
+        folder,
+        path,
+        form,
+        feed=feed,
+        workspace=workspace,
+        progress=progress,
+        rejections_max=rejections_max,
+    )
+    frames: list[pl.DataFrame] = []
+    given: list[Path | Withdrawn] = []
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return Read(frames=frames, given=given, received=end.value.received, rejections=end.value.rejections)
+            given.append(step)
+            frames = [] if isinstance(step, Withdrawn) else [*frames, pl.read_ipc(step.read_bytes())]
+
+
+def steps_of(
+    sandbox: Sandbox,
+    folder: Path,
+    path: Path,
+    form: Format = Format.NDJSON,
+    *,
+    encoding: Encoding = Encoding.IDENTITY,
+    feed: Feed = FEED,
+    workspace: str = "acme",
+    progress: Callable[[], None] = lambda: None,
+    rejections_max: int = REJECTIONS_MAX,
+) -> Generator[Path | Withdrawn, None, ReadSubmission]:
     return run_apart(
         sandbox,
         path,
-        submission=written(form),
+        submission=replace(submission(b"", form), body=None, blob="b", encoding=encoding),
         ordinal=0,
         feed=feed,
         origins=origins({"workspace": workspace}),
@@ -64,10 +112,6 @@ def read(
         progress=progress,
         rejections_max=rejections_max,
     )
-
-
-def written(form: Format) -> Submission:
-    return replace(submission(b"", form), body=None, blob="b", encoding=Encoding.IDENTITY)
 
 
 # What a hostile file would bring about, brought about by the references of a feed.
@@ -118,15 +162,15 @@ def test_what_is_read_apart_is_what_is_read_here(sandbox: Sandbox, tmp_path: Pat
     here = check(frame, FEED.contract, refer=FEED.refer, origins=origins(), known=known(config()))
     assert staged.received == 5
     assert staged.rejections == here.rejections
-    (path,) = staged.files
-    assert path.parent == tmp_path
-    assert pl.read_parquet(path).equals(here.accepted)
+    (given,) = staged.frames
+    assert given.equals(here.accepted)
+    assert staged.given == [tmp_path / "0-0.arrow"]
 
 
 def test_every_frame_is_a_sign_of_progress(sandbox: Sandbox, tmp_path: Path) -> None:
     signs: list[float] = []
     staged = read(sandbox, tmp_path, lines_of(GOOD) * 600_000, progress=lambda: signs.append(time.monotonic()))
-    assert len(signs) == len(staged.files) == 3
+    assert len(signs) == len(staged.frames) == 3
     assert (staged.received, staged.rejections) == (600_000, [])
     # Promised: a file of a million readings within 700 MB.
     assert sandbox.pid is not None
@@ -205,8 +249,52 @@ def test_a_child_killed_by_somebody_else_is_not_held_against_the_bytes(sandbox: 
         pids.append(sandbox.pid)
 
     staged = read(sandbox, tmp_path, lines_of(GOOD) * 600_000, progress=kill_once)
-    assert staged.received == 600_000
+    assert staged.received == sum(frame.height for frame in staged.frames) == 600_000
     assert len(set(pids)) == 2
+    assert Withdrawn(0) in staged.given
+
+
+def test_a_file_of_records_is_gone_once_it_was_used(sandbox: Sandbox, tmp_path: Path) -> None:
+    staged = read(sandbox, tmp_path, lines_of(GOOD) * 600_000)
+    assert len(staged.given) == 3
+    assert list(tmp_path.glob("*.arrow")) == []
+
+
+def test_a_child_reads_on_while_its_frames_are_used(tmp_path: Path) -> None:
+    """Whoever uses a frame for long finds the next ones ready, and is not held against the bytes."""
+    path = tmp_path / "body"
+    path.write_bytes(lines_of(GOOD) * 600_000)
+    hurried = Sandbox(total_seconds_max=4.0)
+    try:
+        with closing(steps_of(hurried, tmp_path, path)) as steps:
+            first = next(steps)
+            assert isinstance(first, Path)
+            until = time.monotonic() + SECONDS_MAX
+            while len(list(tmp_path.glob("*.arrow"))) < 3 and time.monotonic() < until:
+                time.sleep(0.05)
+            time.sleep(4.0)
+            assert [each.name for each in (first, *steps)] == ["0-0.arrow", "0-1.arrow", "0-2.arrow"]
+    finally:
+        hurried.close()
+
+
+def test_whoever_gives_up_in_the_middle_leaves_the_sandbox_to_the_next(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(lines_of(GOOD) * 600_000)
+    with closing(steps_of(sandbox, tmp_path, path)) as steps:
+        next(steps)
+    assert read(sandbox, tmp_path, lines_of(GOOD)).received == 1
+
+
+def test_what_can_not_be_read_to_its_end_was_given_in_part(sandbox: Sandbox, tmp_path: Path) -> None:
+    body = gzip.compress(lines_of(GOOD) * 600_000)
+    path = tmp_path / "body"
+    path.write_bytes(body[: len(body) // 2])
+    steps = steps_of(sandbox, tmp_path, path, encoding=Encoding.GZIP)
+    with closing(steps):
+        assert isinstance(next(steps), Path)
+        with pytest.raises(Unreadable, match="damaged"):
+            list(steps)
 
 
 def test_a_child_that_keeps_too_much_memory_is_replaced(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The whole path of small submissions, on real stores: counts, outcomes, the order of acceptance, faults, poison."""
 
 import dataclasses
+import gzip
 import itertools
+import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -296,8 +298,6 @@ def test_a_submission_that_can_not_be_read_fails_alone_with_a_reason(
 
 
 def test_a_gzip_file_that_is_cut_short_fails_alone(platform: Platform) -> None:
-    import gzip  # noqa: PLC0415 - this test's alone.
-
     packed = gzip.compress(body_of([reading(n, minute=n) for n in range(500)]))[:-20]
     new = dataclasses.replace(new_job(packed), encoding=Encoding.GZIP)
     accept(platform.ledger, new)
@@ -306,6 +306,25 @@ def test_a_gzip_file_that_is_cut_short_fails_alone(platform: Platform) -> None:
     assert job_of(platform, new.id).state is JobState.FAILED
     assert job_of(platform, good).verdict == "succeeded"
     assert len(rows(platform)) == 1
+
+
+def test_a_file_that_breaks_after_records_of_it_were_staged_leaves_none_of_them(platform: Platform) -> None:
+    good = b"\n".join(json.dumps(reading(n, minute=n % 1_000)).encode() for n in range(300_000))
+    body = gzip.compress(good, compresslevel=1)
+    broken = dataclasses.replace(
+        new_job(b""), format=Format.NDJSON, encoding=Encoding.GZIP, body=None, blob="uploads/broken", bytes_in=1_000
+    )
+    put_blob(platform, "uploads/broken", body[:-20])
+    before = submit(platform, reading(1, minute=5))
+    accept(platform.ledger, broken)
+    after = submit(platform, reading(2, minute=6))
+    work(platform)
+    assert (job_of(platform, broken.id).state, job_of(platform, broken.id).error_code) == (
+        JobState.FAILED,
+        "invalid_encoding",
+    )
+    assert [(row["job_id"], row["value"]) for row in rows(platform)] == [(before, 1.0), (after, 2.0)]
+    assert list(platform.staging_dir.iterdir()) == []
 
 
 # Repeats, lost leases, faults
