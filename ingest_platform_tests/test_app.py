@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -58,12 +58,19 @@ def _process(database_url: str, data_dir: Path) -> Iterator[tuple[subprocess.Pop
 
 def _await(url: str) -> None:
     deadline = time.monotonic() + 30
-    while True:
-        try:
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz").status_code == 200:
                 return
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pytest.fail("the process does not serve")
+
+
+def _read_to_end(connection: socket.socket) -> bytes:
+    pieces: list[bytes] = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def test_sigterm_ends_the_process_in_time_whatever_its_clients_do(
@@ -73,8 +80,8 @@ def test_sigterm_ends_the_process_in_time_whatever_its_clients_do(
     with _process(database_url, tmp_path) as (process, url, port), ExitStack() as stack:
         headers = {"Authorization": f"Bearer {token}"}
         job_id = httpx.post(url + IMPORT, json=BODY, headers=headers).json()["job_id"]
-        waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(4)]
-        _, half_head, half_body, polling = waiting
+        waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(5)]
+        _, half_head, half_body, polling, following = waiting
         half_head.sendall(b"GET /healthz HTTP/1.1\r\nHo")
         half_body.sendall(
             f"POST {IMPORT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n".encode()
@@ -82,12 +89,15 @@ def test_sigterm_ends_the_process_in_time_whatever_its_clients_do(
             + b"\r\n{"
         )
         polling.sendall(f"GET /v1/jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: x\r\n".encode() + bearer + b"\r\n")
+        following.sendall(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n".encode() + bearer + b"\r\n")
+        assert following.recv(65536).startswith(b"HTTP/1.1 200 ")
         # The other requests are under way once a later one on a connection of its own was answered.
         assert httpx.get(f"{url}/healthz").status_code == 200
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        # A long poll is answered at once with what is known.
+        # A long poll is answered at once with what is known, and a stream comes to its orderly end.
         assert polling.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert _read_to_end(following).endswith(b"0\r\n\r\n")
         assert time.monotonic() - began < 5
         assert process.wait(timeout=15) == 0
         assert half_body.recv(65536).startswith(b"HTTP/1.1 503 ")

@@ -162,7 +162,9 @@ def _inline(text: str) -> str:
 
 def curl(path: str, method: str, operation: Json) -> str:
     """Write a command that tries an operation."""
-    lines = ["curl -sS" if method == "GET" else f"curl -sS -X {method}"]
+    # -N shows the pieces of a stream as they come.
+    quiet = "-sSN" if _is_stream(operation) else "-sS"
+    lines = [f"curl {quiet}" if method == "GET" else f"curl {quiet} -X {method}"]
     if operation["security"]:
         lines.append('-H "Authorization: Bearer $INGEST_TOKEN"')
     if "requestBody" in operation:
@@ -173,3 +175,8 @@ def curl(path: str, method: str, operation: Json) -> str:
             lines.append(f"-d '{json.dumps(content['example'], ensure_ascii=False)}'")
     lines.append(f'"$INGEST_URL{path}"')
     return " \\\n  ".join(lines)
+
+
+def _is_stream(operation: Json) -> bool:
+    answers = cast("Mapping[str, Mapping[str, Json]]", operation["responses"])
+    return any("text/event-stream" in answer.get("content", {}) for answer in answers.values())

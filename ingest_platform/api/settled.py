@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 
 import psycopg
 
@@ -27,22 +28,43 @@ class SettledHub:
         self._listener: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def stopping(self) -> bool:
+        """Whether waiters are to be let go, because the process ends."""
+        return self._stopping.is_set()
+
     async def wait(self, job_id: str, *, seconds: float, look: Callable[[], Awaitable[Job | None]]) -> Job | None:
         """Look at a job until it has ended or the time is over; None if there is no such job."""
-        self._listen()
-        heard = asyncio.Event()
-        self._waiting.setdefault(job_id, set()).add(heard)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        try:
+        with self.listening(job_id) as heard:
             while True:
                 job = await look()
                 remaining = deadline - loop.time()
-                if job is None or job.state.terminal or remaining <= 0 or self._stopping.is_set():
+                if job is None or job.state.terminal or remaining <= 0 or self.stopping:
                     return job
-                await _hear(heard, seconds=min(LOOK_SECONDS, remaining))
+                await self.hear(heard, seconds=min(LOOK_SECONDS, remaining))
+
+    @contextmanager
+    def listening(self, job_id: str) -> Generator[asyncio.Event]:
+        """Give an event that is set whenever a job is named, or the process ends."""
+        self._listen()
+        heard = asyncio.Event()
+        self._waiting.setdefault(job_id, set()).add(heard)
+        try:
+            yield heard
         finally:
             self._forget(job_id, heard)
+
+    @staticmethod
+    async def hear(heard: asyncio.Event, *, seconds: float) -> None:
+        """Wait for such an event, for so long at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                await heard.wait()
+        except TimeoutError:
+            return
+        heard.clear()
 
     def _forget(self, job_id: str, heard: asyncio.Event) -> None:
         waiting = self._waiting[job_id]
@@ -85,12 +107,3 @@ class SettledHub:
         for waiting in list(self._waiting.values()):
             for heard in waiting:
                 heard.set()
-
-
-async def _hear(heard: asyncio.Event, *, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await heard.wait()
-    except TimeoutError:
-        return
-    heard.clear()
