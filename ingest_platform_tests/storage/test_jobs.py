@@ -155,6 +155,25 @@ def test_what_was_sent_of_a_subject_is_found_until_its_job_ends(ledger: Ledger) 
     assert _pending(ledger, largest) == [last.id]
 
 
+def test_of_a_subject_that_very_many_speak_of_the_first_are_read_and_always_one(ledger: Ledger) -> None:
+    new = [dataclasses.replace(new_job(b" " * 100), subjects=(7,)) for _ in range(4)]
+    accept(ledger, *new)
+    found: list[int] = []
+    with ledger.connection() as connection:
+        for bytes_max, submissions_max in ((10, 9), (250, 9), (900, 3), (900, 9)):
+            read = jobs.pending_of_subject(
+                connection,
+                workspace="acme",
+                feed="machine_data",
+                subject=7,
+                bytes_max=bytes_max,
+                submissions_max=submissions_max,
+            )
+            assert [each.job_id for each in read] == [job.id for job in new][: len(read)]
+            found.append(len(read))
+    assert found == [1, 2, 3, 4]
+
+
 def test_workers_hear_of_accepted_submissions_and_waiting_clients_of_settled_ones(
     ledger: Ledger, database_url: str
 ) -> None:
