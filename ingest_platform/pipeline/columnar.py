@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.errors import Unreadable
-from ingest_platform.pipeline.pieces import SENT_TYPES, Bad, Piece
+from ingest_platform.pipeline.pieces import SENT_TYPES, Bad, Piece, object_as_json, object_text
 from ingest_platform.pipeline.records import RecordReader
 from ingest_platform.pipeline.rules import INTEGER_DOUBT
 
@@ -226,10 +226,12 @@ def _booleans(each: Field, array: pa.Array) -> _Column:
 
 
 def _texts(each: Field, array: pa.Array) -> _Column:
-    values = _series(each, array)
+    sent = values = _series(each, array)
+    if each.kind is Kind.OBJECT:
+        values = values.to_frame().select(object_text(pl.col(each.name)).alias(each.name)).to_series()
     absent = _absent(each, values)
-    doubted = absent | values.is_not_null() if each.kind is Kind.OBJECT else absent
-    return _Column(values=values, doubted=doubted, as_json=lambda row: _text_as_json(each.kind, values[row]))
+    doubted = absent | sent.is_not_null() if each.kind is Kind.OBJECT else absent
+    return _Column(values=values, doubted=doubted, as_json=lambda row: _text_as_json(each.kind, sent[row]))
 
 
 def _absent(each: Field, values: pl.Series) -> pl.Series:
@@ -241,9 +243,7 @@ def _absent(each: Field, values: pl.Series) -> pl.Series:
 def _text_as_json(kind: Kind, text: str | None) -> str | None:
     if text is None:
         return None
-    if kind is Kind.OBJECT and text.lstrip().startswith("{"):
-        return text
-    return json.dumps(text, ensure_ascii=False)
+    return object_as_json(text) if kind is Kind.OBJECT else json.dumps(text, ensure_ascii=False)
 
 
 def _wrong(each: Field, array: pa.Array) -> _Column:

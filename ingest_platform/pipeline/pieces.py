@@ -3,6 +3,7 @@
 Where the bytes come from (`documents.py`, `tabular.py`, `columnar.py`) is not known here.
 """
 
+import json
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,25 @@ def _in_utf8(lines: list[bytes], joined: bytes) -> list[bytes]:
     if joined.isascii() or is_utf8(joined):
         return lines
     return [line if is_utf8(line) else _NO_JSON for line in lines]
+
+
+def object_text(column: pl.Expr) -> pl.Expr:
+    """Read JSON objects that lie in a table's cells as text: blanks around one are not part of it, a null is none."""
+    bare = column.str.strip_chars(BLANKS.decode())
+    return pl.when(bare != "null").then(bare)
+
+
+def object_as_json(cell: str) -> str:
+    """Lay out such a cell: as the JSON that it is, or, if it is none, as a string, which is right for no object.
+
+    >>> object_as_json("{"), object_as_json('{"a": 1}')
+    ('"{"', '{"a": 1}')
+    """
+    try:
+        json.loads(cell)
+    except (ValueError, RecursionError):
+        return json.dumps(cell, ensure_ascii=False)
+    return cell
 
 
 def is_utf8(text: bytes) -> bool:

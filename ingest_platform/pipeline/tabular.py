@@ -1,8 +1,9 @@
 """CSV (RFC 4180, UTF-8, a header row) as pieces of records; a cell has the type that the contract gives its column.
 
-A number is written as in JSON, a boolean `true` or `false`, an empty cell is a missing field. Whatever the columns let
-doubt is laid out as a JSON object and judged like one, so that every format has one verdict. A row of the wrong width
-or with a broken quote is that record's `invalid_format`; a quote that never ends makes the document unreadable.
+A number and an object are written as in JSON, a boolean `true` or `false`, an empty cell is a missing field. Whatever
+the columns let doubt is laid out as a JSON object and judged like one, so that every format has one verdict. A row of
+the wrong width or with a broken quote is that record's `invalid_format`; a quote that never ends makes the document
+unreadable.
 """
 
 import csv
@@ -19,7 +20,7 @@ import polars as pl
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.rejection import Code, Problem
-from ingest_platform.pipeline.pieces import Bad, Piece
+from ingest_platform.pipeline.pieces import Bad, Piece, object_as_json, object_text
 from ingest_platform.pipeline.records import RecordReader
 from ingest_platform.pipeline.rules import INTEGER_DOUBT, problem
 
@@ -178,7 +179,9 @@ def _typed(each: Field) -> pl.Expr:
             return cell.cast(pl.Float64, strict=False)
         case Kind.BOOLEAN:
             return pl.when(cell.is_in(["true", "false"])).then(cell == "true")
-        case Kind.STRING | Kind.TIMESTAMP | Kind.OBJECT:
+        case Kind.OBJECT:
+            return object_text(cell)
+        case Kind.STRING | Kind.TIMESTAMP:
             return cell
 
 
@@ -222,17 +225,7 @@ class _Layout:
 
 
 def _cell_as_json(kind: Kind | None, cell: str) -> str:
-    as_it_is = (
-        (kind is Kind.NUMBER and _json_number(cell))
-        or (kind is Kind.BOOLEAN and cell in {"true", "false"})
-        or (kind is Kind.OBJECT and _is_json(cell))
-    )
+    if kind is Kind.OBJECT:
+        return object_as_json(cell)
+    as_it_is = (kind is Kind.NUMBER and _json_number(cell)) or (kind is Kind.BOOLEAN and cell in {"true", "false"})
     return cell if as_it_is else json.dumps(cell, ensure_ascii=False)
-
-
-def _is_json(cell: str) -> bool:
-    try:
-        json.loads(cell)
-    except (ValueError, RecursionError):
-        return False
-    return True

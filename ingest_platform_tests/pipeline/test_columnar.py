@@ -123,6 +123,40 @@ def test_booleans_objects_and_texts_of_any_encoding_are_read() -> None:
     assert [each.problems[0].field for each in frame.rejections] == ["more"] * 4
 
 
+OBJECT_CELLS = {
+    '{"a": 1.50}': [],
+    ' {"a":[ ]}\n': [],
+    "null": [],
+    " null ": [],
+    "[1]": [("invalid_type", "event")],
+    "{": [("invalid_type", "event")],
+    "x": [("invalid_type", "event")],
+    '"{}"': [("invalid_type", "event")],
+    '{"a":1,"a":2}': [("duplicate_key", "event")],
+    '{"a":NaN}': [("not_finite", "event")],
+}
+
+
+@pytest.mark.parametrize("form", [Format.CSV, Format.PARQUET, Format.ARROW, Format.NDJSON])
+def test_an_object_lies_in_a_cell_as_its_json(form: Format) -> None:
+    fields = (Field(name="n", kind=Kind.NUMBER), Field(name="event", kind=Kind.OBJECT, required=False, nullable=True))
+    contract = Contract(name="other", extra_allowed=False, fields=fields)
+    cells = list(OBJECT_CELLS)
+    table = pa.table({"n": range(len(cells)), "event": cells})
+    quoted = (cell.replace('"', '""') for cell in cells)
+    written = {
+        Format.CSV: "n,event\n" + "".join(f'{number},"{cell}"\n' for number, cell in enumerate(quoted)),
+        Format.NDJSON: "".join(f'{{"n":{number},"event":{cell.strip()}}}\n' for number, cell in enumerate(cells)),
+    }
+    content = {Format.PARQUET: parquet, Format.ARROW: arrow}[form](table) if form not in written else b""
+    (frame,) = parsed(content or written[form].encode(), contract, form)
+    assert frame.frame["event"].to_list() == ['{"a": 1.50}', '{"a":[ ]}', None, None]
+    if form is not Format.NDJSON:
+        assert faults(frame.rejections) == {
+            index: problems for index, problems in enumerate(OBJECT_CELLS.values()) if problems
+        }
+
+
 def test_a_stream_is_read_like_a_file() -> None:
     (frame,) = parsed(arrow(readings(value=[1.0, 2.0]), stream=True), CONTRACT, Format.ARROW)
     assert frame.frame["value"].to_list() == [1.0, 2.0]
