@@ -13,13 +13,14 @@ import polars as pl
 
 from ingest_platform.domain.contract import WHITE_SPACE, Field, Kind
 from ingest_platform.domain.rejection import Code, Problem
-from ingest_platform.domain.timestamps import PATTERN, parse_instant
+from ingest_platform.domain.timestamps import MICROSECOND_DIGITS, PATTERN, parse_instant
 
 # Microseconds since 1970 of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59.999999Z.
 INSTANT_MIN = -62_135_596_800_000_000
 INSTANT_MAX = 253_402_300_799_999_999
 # Numbers at least this large may have been integers that an int64 can't hold; their text decides.
 INTEGER_DOUBT = 2.0**63
+_SECONDS = len("2026-01-01T00:00:00")
 INSTANT_TYPE = pl.Datetime("us", "UTC")
 
 
@@ -66,14 +67,35 @@ def instants(column: pl.Expr) -> pl.Expr:
     """
     # The year 0000 has an instant in 0001 when its zone is west enough, but is no year of the grammar.
     shaped = pl.when(column.str.contains(PATTERN) & ~column.str.starts_with("0000")).then(column)
-    read = shaped.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC", cache=False)
-    # A function on the column, because an expression that names `read` twice reads every timestamp twice.
-    return read.map_batches(_in_years, return_dtype=INSTANT_TYPE, is_elementwise=True)
+    # A function on the column, because an expression that names what is read twice reads every timestamp twice.
+    return shaped.map_batches(_read, return_dtype=INSTANT_TYPE, is_elementwise=True)
 
 
-def _in_years(read: pl.Series) -> pl.Series:
+def _read(shaped: pl.Series) -> pl.Series:
+    """Read texts of the grammar: the usual form in a quarter of the time, whatever it leaves by the general reader."""
+    read = _read_usual(shaped)
+    left = shaped if read is None else shaped.zip_with(read.is_null(), pl.Series([None], dtype=pl.String))
+    if read is None or left.null_count() < len(left):
+        read_left = left.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC", cache=False)
+        read = read_left if read is None else read.zip_with(read.is_not_null(), read_left)
     within = read.to_physical().is_between(INSTANT_MIN, INSTANT_MAX)
     return read if within.all() else read.zip_with(within.fill_null(value=False), pl.Series([None], dtype=read.dtype))
+
+
+def _read_usual(shaped: pl.Series) -> pl.Series | None:
+    """Read a column of one length that ends in Z throughout, as programs write it; None if it is none."""
+    length = shaped.str.len_bytes()
+    least = length.min()
+    if not isinstance(least, int) or least != length.max() or not shaped.str.ends_with("Z").all():
+        return None
+    read = shaped.str.head(_SECONDS).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S", strict=False, time_unit="us", time_zone="UTC", cache=False
+    )
+    digits = min(least - _SECONDS - len(".Z"), MICROSECOND_DIGITS)
+    if digits <= 0:
+        return read
+    fraction = shaped.str.slice(_SECONDS + 1, digits).cast(pl.Int64) * 10 ** (MICROSECOND_DIGITS - digits)
+    return (read.to_physical() + fraction).cast(read.dtype)
 
 
 def _timestamp_rule(field: Field) -> Rule:

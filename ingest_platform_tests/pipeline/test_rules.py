@@ -1,6 +1,7 @@
 """A rule judges a value and a column alike."""
 
 import sys
+from calendar import isleap
 from datetime import UTC, datetime
 
 import polars as pl
@@ -72,6 +73,34 @@ def as_column(texts: list[str]) -> list[datetime | None]:
 @example(["1969-12-31T23:59:59.9999999Z", "0001-01-01T00:00:00.0000009z", "0000-02-29T00:00:00Z"])
 def test_a_column_of_timestamps_is_read_like_each_of_them(texts: list[str]) -> None:
     assert as_column(texts) == [parse_instant(text) for text in texts]
+
+
+@given(
+    st.integers(0, 9),
+    st.lists(st.one_of(NEAR_TIMESTAMPS, st.datetimes().map(lambda at: at.isoformat(timespec="seconds"))), min_size=1),
+)
+@example(9, ["0001-01-01T00:00:00", "9999-12-31T23:59:59", "0000-12-31T23:59:59", "2026-02-30T00:00:00"])
+@example(0, ["2026-05-06t10:15:00", "2026-05-06T10:15:00"])
+def test_a_column_of_one_form_is_read_like_each_of_them(digits: int, texts: list[str]) -> None:
+    """What machines write has one length and ends in Z, and is read in a way of its own."""
+    fraction = "." + "9876543210"[:digits] if digits else ""
+    column = [f"{text[:19]}{fraction}Z" for text in texts]
+    assert as_column(column) == [parse_instant(text) for text in column]
+
+
+def test_the_usual_form_knows_the_calendar_of_every_year() -> None:
+    texts = [
+        f"{year:04}-{month:02}-{day:02}T23:59:59Z"
+        for year in range(1, 10_000)
+        for month in (2, 4, 12)
+        for day in (28, 29, 30, 31)
+    ]
+    usual = pl.DataFrame({"t": texts}).select(instants(pl.col("t")))["t"]
+    # A last one of another length is enough for the general reader to read them all.
+    general = pl.DataFrame({"t": [*texts, "2026-01-01T00:00:00.5Z"]}).select(instants(pl.col("t")))["t"][:-1]
+    assert usual.equals(general, null_equal=True)
+    leap_years = sum(isleap(year) for year in range(1, 10_000))
+    assert usual.null_count() == 4 * 9_999 - leap_years
 
 
 @pytest.mark.parametrize(
