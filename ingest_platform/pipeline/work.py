@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 FAULT_PAUSE_SECONDS = 2.0
 FAULT_PAUSE_SECONDS_MAX = 60.0
 IDLE_LOOK_SECONDS = 0.25
+# A load that takes longer than this notes on its way how far it is; for a shorter one nobody could look in time.
+NOTED_AFTER_SECONDS = 0.5
 
 __all__ = ["Platform", "RunReport", "work_load", "work_until_idle"]
 
@@ -157,7 +159,7 @@ def _exhausted(submission: Submission) -> Unreadable:
 def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None) -> LoadReport:
     """Carry one load to its end. Raises a Fault, with nothing settled, if a store refuses or the lease is lost."""
     watch = Stopwatch()
-    cpu_begun = time.process_time()
+    begun, cpu_begun = time.monotonic(), time.process_time()
     with (
         structlog.contextvars.bound_contextvars(load_id=load.id),
         Lease(platform.ledger, load, lease_seconds=platform.limits.lease_seconds) as lease,
@@ -172,7 +174,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
                 fence=load.fence,
                 staged=staged_jobs(load.submissions),
                 frames=frames,
-                still_ours=lambda: _holds(platform, load),
+                still_ours=lambda: _holds(platform, load, begun=begun),
             )
         lease.check()
         settled = decide_all(reading.jobs, loaded)
@@ -189,9 +191,11 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
     return report
 
 
-def _holds(platform: Platform, load: Load) -> bool:
+def _holds(platform: Platform, load: Load, *, begun: float) -> bool:
+    """Tell whether a load is still ours, when all of it has been judged and nothing is stored yet."""
+    long = time.monotonic() - begun >= NOTED_AFTER_SECONDS
     with platform.ledger.connection() as connection:
-        return jobs.holds(connection, load)
+        return jobs.mark_validated(connection, load) if long else jobs.holds(connection, load)
 
 
 def _say_settled(report: LoadReport, feed: Feed) -> None:

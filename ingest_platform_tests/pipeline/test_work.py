@@ -373,6 +373,23 @@ def test_a_worker_that_died_between_the_warehouse_and_the_ledger_leaves_the_rest
     assert job_of(platform, job_id).attempts == 2
 
 
+@pytest.mark.parametrize(("noted_after_seconds", "noted"), [(0.0, True), (60.0, False)])
+def test_a_load_that_takes_long_notes_when_it_was_judged_and_a_short_one_does_not(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, *, noted_after_seconds: float, noted: bool
+) -> None:
+    monkeypatch.setattr("ingest_platform.pipeline.work.NOTED_AFTER_SECONDS", noted_after_seconds)
+    job_id = submit(platform, reading(1))
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_platform.pipeline.work.settle", lambda *_: None)
+        work_load(platform, FEED, load := _claim(platform), run_id="run-1")
+    job = job_of(platform, job_id)
+    assert job.state is JobState.PROCESSING
+    assert (job.validated_at is not None) == noted
+    run_out(platform.ledger, load)
+    work(platform)
+    assert job_of(platform, job_id).validated_at is not None
+
+
 def test_a_worker_that_slept_past_its_lease_changes_no_status(platform: Platform) -> None:
     job_id = submit(platform, reading(1))
     slept = _claim(platform)
