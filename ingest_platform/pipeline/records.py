@@ -221,13 +221,7 @@ def _read(raw: bytes) -> "_Object | Problem":
     if not _shallow(raw):
         return problem(Code.TOO_DEEP, None, f"The record is nested more than {DEPTH_MAX} levels deep.")
     try:
-        read: object = json.loads(
-            raw.decode(),
-            object_pairs_hook=_Object,
-            parse_int=_integer,
-            parse_float=_double,
-            parse_constant=lambda _: _UNFIT,
-        )
+        read: object = _decode_whole(raw.decode())
     except ValueError:
         return _INVALID_JSON
     if _SURROGATE_ESCAPE(raw) and not _encodable(read):
@@ -256,6 +250,12 @@ def _integer(token: str) -> int | _Unfit:
 def _double(token: str) -> float | _Unfit:
     number = float(token)
     return number if math.isfinite(number) else _UNFIT
+
+
+# Made once: `json.loads` would make one for each record.
+_decode_whole: Callable[[str], object] = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_integer, parse_float=_double, parse_constant=lambda _: _UNFIT
+).decode
 
 
 def _shallow(raw: bytes) -> bool:
