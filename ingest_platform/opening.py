@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from ingest_platform.domain import crashpoint
+from ingest_platform.pipeline.addresses import OutboundRules, read_networks
 from ingest_platform.pipeline.platform import Limits, Platform
 from ingest_platform.pipeline.references import KnownCache
 from ingest_platform.pipeline.sandbox import Sandbox
-from ingest_platform.settings import Settings
+from ingest_platform.settings import Settings, WrongSetting
 from ingest_platform.storage.blobs import Blobs, open_blobs
 from ingest_platform.storage.embedded import database_url
 from ingest_platform.storage.ledger import Ledger
@@ -61,6 +62,21 @@ def _s3(settings: Settings) -> dict[str, str] | None:
     return secret
 
 
+def outbound_rules(settings: Settings) -> OutboundRules:
+    """Say where webhooks may lead, and how often a delivery is tried. Raises WrongSetting."""
+    try:
+        networks = read_networks(settings.webhook_networks)
+    except ValueError as error:
+        message = f"webhook_networks: {error}. Write networks with commas between them, such as 10.1.0.0/16."
+        raise WrongSetting(message) from None
+    return OutboundRules(
+        networks=networks,
+        http_allowed=settings.webhook_http,
+        attempts_max=settings.webhook_attempts_max,
+        pause_seconds=settings.webhook_pause_seconds,
+    )
+
+
 def open_platform(
     settings: Settings,
     *,
@@ -87,5 +103,6 @@ def open_platform(
             lease_seconds=settings.lease_seconds,
             file_bytes_max=settings.file_bytes_max,
         ),
+        outbound=outbound_rules(settings),
         on_close=tuple(on_close),
     )

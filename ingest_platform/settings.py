@@ -149,6 +149,15 @@ class Settings:
     archive_days: int = _number(30, "Days that archived submissions are kept, and can be worked again.", least=1)
     history_days: int = _number(7, "Days that Dagster's finished runs are kept.", least=1)
 
+    webhook_networks: str = _text(
+        "", "Networks, with commas, that webhooks may lead to although they are not public: 10.1.0.0/16,127.0.0.1."
+    )
+    webhook_http: bool = _switch("Whether webhooks may lead to http:// as well as to https://.", default=False)
+    webhook_attempts_max: int = _number(15, "Attempts at a delivery before it is given up.", least=1, most=50)
+    webhook_pause_seconds: float = _seconds(
+        5.0, "Longest pause after the first attempt at a delivery; it doubles with each, up to 6 hours.", least=0.01
+    )
+
     crashpoint: str | None = _absent("Point of the path at which this process dies or pauses; for crash tests only.")
 
     log_level: str = _text("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))

@@ -6,8 +6,9 @@ import pytest
 
 from ingest_platform.domain import crashpoint
 from ingest_platform.feeds import discover
-from ingest_platform.opening import open_platform
-from ingest_platform.settings import Settings, load_settings
+from ingest_platform.opening import open_platform, outbound_rules
+from ingest_platform.pipeline.addresses import OutboundRules
+from ingest_platform.settings import Settings, WrongSetting, load_settings
 from ingest_platform.storage.blobs import LocalBlobs, S3Blobs
 from ingest_platform_tests.making import accept, make_workspace, new_job
 from ingest_platform_tests.pipeline.working import job_of, work
@@ -67,3 +68,18 @@ def test_a_crashpoint_is_armed_at_the_opening(
     open_platform(_settings(tmp_path, database_url, crashpoint="settle.before_commit"), application="test").close()
     open_platform(_settings(tmp_path, database_url), application="test").close()
     assert armed == ["settle.before_commit"]
+
+
+def test_where_webhooks_may_lead_comes_from_the_settings(database_url: str, tmp_path: Path) -> None:
+    settings = _settings(
+        tmp_path, database_url, webhook_networks="10.1.0.0/16, ::1", webhook_http="yes", webhook_attempts_max=3
+    )
+    rules = outbound_rules(settings)
+    assert [str(network) for network in rules.networks] == ["10.1.0.0/16", "::1/128"]
+    assert (rules.http_allowed, rules.attempts_max) == (True, 3)
+    platform = open_platform(settings, application="test")
+    platform.close()
+    assert platform.outbound == rules
+    with pytest.raises(WrongSetting, match="webhook_networks"):
+        outbound_rules(_settings(tmp_path, database_url, webhook_networks="localhost"))
+    assert outbound_rules(_settings(tmp_path, database_url)) == OutboundRules()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingest_platform.pipeline.addresses import OutboundRules
 from ingest_platform.pipeline.references import KnownCache
 from ingest_platform.pipeline.sandbox import Sandbox
 from ingest_platform.storage.blobs import Blobs
@@ -41,6 +42,7 @@ class Platform:
     sandbox: Sandbox
     known: KnownCache
     limits: Limits = field(default_factory=Limits)
+    outbound: OutboundRules = field(default_factory=OutboundRules)
     on_close: tuple[Callable[[], None], ...] = ()
 
     @property
