@@ -19,7 +19,8 @@ from ingest_platform.settings import Settings, ValueKind, show_value, unknown_va
 from ingest_platform.storage import embedded
 from ingest_platform.storage.ledger import connect, migrations
 from ingest_platform.storage.warehouse import EXTENSIONS, try_extension
-from ingest_platform.supervisor import dagster_home, port_problem
+from ingest_platform.supervisor.alone import port_problem
+from ingest_platform.supervisor.parts import dagster_home
 
 PYTHON_LEAST, PYTHON_MOST = (3, 11), (3, 13)
 DATABASE_LEAST = 140000

@@ -1,4 +1,4 @@
-"""`ingest up`: everything on this machine. How the parts are kept alive is in `supervisor.py`."""
+"""`ingest up`: everything on this machine. How the parts are kept alive is in `supervisor/`."""
 
 import asyncio
 import time
@@ -11,7 +11,8 @@ from rich.text import Text
 from ingest_platform.cli.command import Output, command
 from ingest_platform.cli.demo import credentials_file, read_credentials, seed
 from ingest_platform.settings import Settings, load_settings
-from ingest_platform.supervisor import Supervisor, dagster_home, reachable_address
+from ingest_platform.supervisor.parts import dagster_home, reachable_address
+from ingest_platform.supervisor.running import Supervisor
 
 
 class _Voice:

@@ -19,8 +19,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest_platform import supervisor
-from ingest_platform.settings import Settings, load_settings
 from ingest_platform.storage import embedded
 
 # Generous: the machine that runs the tests does other things as well.
@@ -189,42 +187,3 @@ def test_a_killed_supervisor_leaves_nothing_and_a_new_one_starts_at_once(data_di
         up.hear("ready")
         assert (data_dir / "demo-credentials.json").read_text() == keys
         assert up.end(signal.SIGINT) == 0
-
-
-def test_a_port_that_is_taken_is_named_with_its_flag(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        settings = load_settings(data_dir=tmp_path, api_port=taken.getsockname()[1], ui=False)
-        with pytest.raises(supervisor.NotStarted, match=r"is in use: choose another with --api-port"):
-            supervisor.check_ports(settings)
-
-
-def test_the_two_ports_must_differ(tmp_path: Path) -> None:
-    with pytest.raises(supervisor.NotStarted, match="both 8000"):
-        supervisor.check_ports(Settings(data_dir=tmp_path, api_port=8000, ui_port=8000))
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"level": "error", "event": "load failed"}', "load failed"),
-        ('{"level":"ERROR","message":"boom"}', "boom"),
-        ('{"level": "info", "event": "an error was told of"}', None),
-        ("Traceback (most recent call last):", None),
-        ('{"level": "error", broken', None),
-    ],
-)
-def test_errors_are_told_from_the_other_lines_of_a_log(line: str, message: str | None) -> None:
-    assert supervisor.error_of(line) == message
-
-
-def test_a_log_stays_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "LOG_BYTES_MAX", 1000)
-    with supervisor.RotatedLog(tmp_path / "part.log") as log:
-        for number in range(1000):
-            log.write(b"line %d\n" % number)
-    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
-    assert len(sizes) == 2
-    assert max(sizes) <= 1020
-    assert (tmp_path / "part.log").read_bytes().endswith(b"line 999\n")

@@ -7,33 +7,32 @@ Nobody else is ever killed: only processes that this one started.
 import asyncio
 import contextlib
 import ctypes
-import errno
-import fcntl
-import json
 import os
-import re
 import shutil
 import signal
-import socket
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
 
-import psutil
-
-from ingest_platform.domain.errors import Fault, LedgerFault
+from ingest_platform.domain.errors import LedgerFault
 from ingest_platform.logs import hide_secrets
 from ingest_platform.settings import Settings, child_environment
 from ingest_platform.storage import embedded
 from ingest_platform.storage.ledger import connect, migrate
+from ingest_platform.supervisor.alone import (
+    NotStarted,
+    UpLock,
+    check_ports,
+    end_left_over,
+    make_socket_folder,
+    note_processes,
+)
+from ingest_platform.supervisor.output import LOG_LINE_BYTES_MAX, RotatedLog, error_of, next_line
+from ingest_platform.supervisor.parts import Part, dagster_home, parts_of, reachable_address, write_workspace
 
 Announce = Callable[[str, Mapping[str, object]], None]
-Probe = Callable[[], Awaitable[bool]]
 
-PACKAGE_HOME = Path(__file__).resolve().parent
 # "SIGTERM ends all parts within 15 s": the parts' share, then the database's, and a second to spare.
 PARTS_STOP_SECONDS_MAX = 10.5
 DATABASE_STOP_SECONDS_MAX = 2.5
@@ -44,34 +43,10 @@ LIVED_SECONDS_MIN = 30.0
 START_FAILURES_MAX = 3
 PROBE_SECONDS = 0.05
 DATABASE_POLL_SECONDS = 0.25
-LOG_BYTES_MAX = 8 * 1024 * 1024
-LOG_LINE_BYTES_MAX = 64 * 1024
 # One error may come thousands of times; the console shows it once in a while, the log every time.
 ERROR_REPEAT_SECONDS = 30.0
-# A socket's path may have about 100 bytes.
-SOCKET_FOLDER_BYTES_MAX = 80
 _SET_PARENT_DEATH_SIGNAL = 1
 _TAIL_LINES = 8
-
-
-class NotStarted(Fault):
-    """`ingest up` can't start, or could not bring all parts up; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One process: its command, the parts that must be ready before it, and how its readiness shows."""
-
-    name: str
-    command: Sequence[str]
-    address: str = ""
-    after: tuple[str, ...] = ()
-    probe: Probe | None = None
-    # Or words of its output.
-    ready_words: str = ""
-    # Without it nothing is of use: if it never comes up, the start has failed. The others are tried for ever, because
-    # what is accepted in the meantime is safe and waits.
-    vital: bool = False
 
 
 @dataclass(slots=True)
@@ -83,176 +58,6 @@ class _State:
     failures: int = 0
     tail: list[str] = field(default_factory=list[str])
     told: dict[str, float] = field(default_factory=dict[str, float])
-
-
-# What the parts are
-
-
-def parts_of(settings: Settings, *, sockets: Path) -> list[Part]:
-    """List the parts that the settings ask for."""
-    python, host = sys.executable, settings.api_host
-    ours = (python, "-m", "ingest_platform")
-    address = reachable_address(host, settings.api_port)
-    workers = [
-        Part(
-            name="worker" if settings.workers == 1 else f"worker-{number + 1}",
-            command=(*ours, "worker"),
-            ready_words="worker ready",
-        )
-        for number in range(settings.workers)
-    ]
-    api = Part(
-        name="api",
-        command=(*ours, "api"),
-        address=address,
-        probe=_answers_at(host, settings.api_port, "/readyz"),
-        vital=True,
-    )
-    return [api, *workers, *(_dagster_parts(settings, sockets) if settings.ui else ())]
-
-
-def _dagster_parts(settings: Settings, sockets: Path) -> list[Part]:
-    """One code server for webserver and daemon: each would load the code in a process of its own otherwise."""
-    python, workspace, code = sys.executable, settings.data_dir / "run" / "workspace.yaml", sockets / "code.sock"
-    server = ("-m", "dagster", "api", "grpc", "--socket", str(code), "--module-name", "ingest_platform.definitions")
-    server += ("--location-name", "ingest_platform", "--use-python-environment-entry-point", "--log-format", "json")
-    host, port = settings.api_host, settings.ui_port
-    web = ("-m", "dagster_webserver", "--host", host, "--port", str(port), "--workspace", str(workspace))
-    daemon = ("-m", "dagster._daemon", "run", "--workspace", str(workspace), "--log-format", "json")
-    return [
-        Part(name="code", command=(python, *server), after=("api",), probe=_accepts(code)),
-        Part(
-            name="web",
-            command=(python, *web, "--log-format", "json", "--suppress-warnings"),
-            address=reachable_address(host, port),
-            after=("code",),
-            probe=_answers_at(host, port, "/server_info"),
-        ),
-        Part(
-            name="daemon",
-            command=(python, *daemon),
-            after=("code",),
-            ready_words="configured with the following daemons",
-        ),
-    ]
-
-
-def reachable_address(host: str, port: int) -> str:
-    """Write the address by which this machine reaches a server."""
-    return f"http://{_reachable(host)}:{port}"
-
-
-def _reachable(host: str) -> str:
-    """Name the address by which this machine reaches a server that listens on all of its addresses."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - read, not bound.
-
-
-def _answers_at(host: str, port: int, path: str) -> Probe:
-    async def probe() -> bool:
-        try:
-            reader, writer = await asyncio.open_connection(_reachable(host).strip("[]"), port)
-        except OSError:
-            return False
-        try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-            async with asyncio.timeout(5.0):
-                status = await reader.readline()
-        except (OSError, TimeoutError):
-            return False
-        finally:
-            writer.close()
-        return b" 200 " in status
-
-    return probe
-
-
-def _accepts(path: Path) -> Probe:
-    async def probe() -> bool:
-        try:
-            _, writer = await asyncio.open_unix_connection(path)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    return probe
-
-
-# One supervisor a data directory
-
-
-class UpLock:
-    """The lock that only one `ingest up` of a data directory has; it goes with the process, however that ends."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "run" / "up.lock"
-        self._file: int | None = None
-
-    def take(self, *, said: str) -> None:
-        """Take it; raises NotStarted with what the other one said of itself."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = os.pread(file, 1000, 0).decode(errors="replace").strip()
-            os.close(file)
-            raise NotStarted(
-                f"`ingest up` already runs on {self._path.parent.parent} ({other}). "
-                "Use that one, end it first, or give this one a folder of its own with --data-dir."
-            ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, said.encode(), 0)
-        self._file = file
-
-    def release(self) -> None:
-        """Give it back."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-def check_ports(settings: Settings) -> None:
-    """Make sure that the ports are free. Raises NotStarted, naming the flag."""
-    wanted = [(settings.api_port, "--api-port", "INGEST_API_PORT")]
-    if settings.ui:
-        wanted.append((settings.ui_port, "--ui-port", "INGEST_UI_PORT"))
-    if len({port for port, _, _ in wanted}) < len(wanted):
-        raise NotStarted(f"--api-port and --ui-port are both {settings.api_port}; give one of them another port.")
-    for port, flag, variable in wanted:
-        problem = port_problem(settings.api_host, port)
-        if problem:
-            raise NotStarted(f"Port {port} of {settings.api_host} {problem}: choose another with {flag} or {variable}.")
-
-
-def port_problem(host: str, port: int) -> str | None:
-    """Say why a port can't be listened on; None if it can."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the servers do: connections of an earlier one that linger are no reason.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
-    return None
-
-
-def dagster_home(settings: Settings) -> Path:
-    """Find the folder of dagster.yaml: the configured one, the repository's root, or one made in the data folder."""
-    if settings.dagster_home:
-        return Path(settings.dagster_home)
-    if (PACKAGE_HOME.parent / "dagster.yaml").is_file():
-        return PACKAGE_HOME.parent
-    home, packed = settings.data_dir / "run" / "dagster-home", PACKAGE_HOME / "dagster.yaml"
-    if not packed.is_file():
-        raise NotStarted("There is no dagster.yaml in this installation; set DAGSTER_HOME to the folder of one.")
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(packed, home / "dagster.yaml")
-    return home
-
-
-# Running
 
 
 class Supervisor:
@@ -278,9 +83,9 @@ class Supervisor:
         lock = UpLock(self._settings.data_dir)
         api = reachable_address(self._settings.api_host, self._settings.api_port)
         lock.take(said=f"process {os.getpid()}, API {api}")
-        sockets = _make_socket_folder(self._run_dir)
+        sockets = make_socket_folder(self._run_dir)
         try:
-            self._end_left_over()
+            end_left_over(self._run_dir / "parts.json")
             check_ports(self._settings)
             self._start_database()
             await self._run_parts(parts_of(self._settings, sockets=sockets), sockets=sockets)
@@ -301,7 +106,7 @@ class Supervisor:
         self._stopping.set()
 
     async def _run_parts(self, parts: Sequence[Part], *, sockets: Path) -> None:
-        self._write_workspace(sockets)
+        write_workspace(self._run_dir / "workspace.yaml", sockets=sockets)
         self._states = {part.name: _State() for part in parts}
         tasks = [asyncio.create_task(self._keep(part), name=part.name) for part in parts]
         tasks.append(asyncio.create_task(self._become_ready(), name="ready"))
@@ -406,7 +211,7 @@ class Supervisor:
         finally:
             os.close(writing)
         state.process = process
-        self._remember()
+        self._note_processes()
         output = asyncio.create_task(self._read(part, state, reading))
         probing = asyncio.create_task(self._probe(part, state))
         try:
@@ -443,7 +248,7 @@ class Supervisor:
         again = state.ready.is_set()
         try:
             with RotatedLog(self._log_file(part)) as log:
-                while line := await _next_line(reader):
+                while line := await next_line(reader):
                     log.write(line)
                     text = line.decode(errors="replace").rstrip()
                     state.tail = [*state.tail[1 - _TAIL_LINES :], text]
@@ -480,112 +285,13 @@ class Supervisor:
                 _signal_group(process.pid, signal.SIGKILL)
             await everyone
 
+    def _note_processes(self) -> None:
+        running = [state.process.pid for state in self._states.values() if state.process is not None]
+        note_processes(self._run_dir / "parts.json", running)
+
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), timeout=seconds)
-
-    # What is left between starts
-
-    def _write_workspace(self, sockets: Path) -> None:
-        """Tell webserver and daemon where the code server is."""
-        location = {"grpc_server": {"socket": str(sockets / "code.sock"), "location_name": "ingest_platform"}}
-        # JSON is YAML.
-        _write_whole(self._run_dir / "workspace.yaml", json.dumps({"load_from": [location]}))
-
-    def _remember(self) -> None:
-        """Note the processes that we started, for a successor where the kernel does not end them with us."""
-        running = [state.process.pid for state in self._states.values() if state.process is not None]
-        born: dict[int, float] = {}
-        for pid in running:
-            with contextlib.suppress(psutil.Error):
-                born[pid] = psutil.Process(pid).create_time()
-        _write_whole(self._run_dir / "parts.json", json.dumps(list(born.items())))
-
-    def _end_left_over(self) -> None:
-        """Kill what a predecessor that was killed left behind: exactly the processes that it noted."""
-        try:
-            noted = json.loads((self._run_dir / "parts.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return
-        for pid, born in noted:
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)
-                if process.create_time() == born:
-                    process.kill()
-                    process.wait(timeout=5)
-
-
-def error_of(line: str) -> str | None:
-    """Read the message of a line of the log if it tells of an error.
-
-    >>> error_of('{"level": "error", "event": "load failed"}')
-    'load failed'
-    >>> error_of('{"level": "info", "event": "load settled"}')
-    """
-    if not line.startswith("{") or re.search(r'"level(name)?": ?"(error|critical)"', line, re.IGNORECASE) is None:
-        return None
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return str(event.get("event") or event.get("message") or event.get("msg") or "error")[:500]
-
-
-class RotatedLog:
-    """A log file that keeps one predecessor, so that both together stay within twice its bound."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
-        self._size = path.stat().st_size
-
-    def write(self, line: bytes) -> None:
-        """Append a line."""
-        if self._size > LOG_BYTES_MAX:
-            self._file.close()
-            self._path.replace(self._path.with_suffix(".log.1"))
-            self._file, self._size = self._path.open("ab", buffering=0), 0
-        try:
-            self._size += self._file.write(line)
-        except OSError:
-            # A full disk must not end the supervisor; what is lost is lines of the log.
-            return
-
-    def __enter__(self) -> Self:
-        """Use it in a with statement."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._file.close()
-
-
-async def _next_line(reader: asyncio.StreamReader) -> bytes:
-    """Read a line, or as much of an endless one as may be kept; empty at the end."""
-    try:
-        return await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError as error:
-        return await reader.readexactly(error.consumed)
-
-
-def _make_socket_folder(run_dir: Path) -> Path:
-    """Make the folder of the code server's socket: open to nobody else, and with a path that a socket can have."""
-    own = run_dir / "sockets"
-    if len(os.fsencode(own)) > SOCKET_FOLDER_BYTES_MAX:
-        return Path(tempfile.mkdtemp(prefix="ingest-", dir="/tmp"))
-    shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(mode=0o700)
-    return own
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
 
 
 def _exit_words(code: int) -> str:
