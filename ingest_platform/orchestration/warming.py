@@ -10,7 +10,7 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.submission import Encoding, Format, Submission
 from ingest_platform.orchestration.workplace import Workplace
-from ingest_platform.pipeline.staging import staging_folder
+from ingest_platform.pipeline.given import staging_folder
 from ingest_platform.pipeline.work import Reading, Stopwatch
 from ingest_platform.storage.warehouse import rows_of
 

@@ -14,11 +14,11 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.submission import Load, Submission
 from ingest_platform.pipeline.archive import archived_submissions
+from ingest_platform.pipeline.given import staging_folder
 from ingest_platform.pipeline.load import load_records
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.report import RunReport, load_report
 from ingest_platform.pipeline.settle import decide_all
-from ingest_platform.pipeline.staging import staging_folder
 from ingest_platform.pipeline.work import Reading, Stopwatch, staged_jobs
 from ingest_platform.storage import inbox, jobs
 

@@ -30,7 +30,7 @@ from ingest_platform.pipeline.dedupe import (
     MergeStatements,
     merge_statements,
 )
-from ingest_platform.pipeline.staging import Given, Withdrawn
+from ingest_platform.pipeline.given import Given, Withdrawn
 from ingest_platform.storage.warehouse import LakeSession, LakeTransaction, Rows, Warehouse
 
 # Frames are staged together up to about this many rows: a thousand frames of one row must not be a thousand statements.

@@ -27,6 +27,7 @@ from ingest_platform.domain.errors import ParserFault, Unreadable
 from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.rejection import Rejection
 from ingest_platform.domain.submission import Submission
+from ingest_platform.pipeline.given import Withdrawn
 from ingest_platform.pipeline.messages import (
     LENGTH_BYTES,
     MESSAGE_BYTES_MAX,
@@ -41,7 +42,6 @@ from ingest_platform.pipeline.messages import (
     staged_file,
 )
 from ingest_platform.pipeline.parse import BYTES_MAX
-from ingest_platform.pipeline.staging import Withdrawn
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,8 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.job import Origin
 from ingest_platform.domain.rejection import Rejection
 from ingest_platform.domain.submission import Encoding, Format, Submission
+from ingest_platform.pipeline.given import staging_folder
 from ingest_platform.pipeline.platform import Platform
-from ingest_platform.pipeline.staging import staging_folder
 from ingest_platform.pipeline.work import Reading, Stopwatch
 from ingest_platform.storage import catalog
 

@@ -20,6 +20,7 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.submission import Encoding, Format, Load, Submission
 from ingest_platform.pipeline.check import check
 from ingest_platform.pipeline.gather import Lease, gather, gather_exhausted
+from ingest_platform.pipeline.given import Frames, Withdrawn, staging_folder
 from ingest_platform.pipeline.load import StagedJob, load_records, recall
 from ingest_platform.pipeline.parse import parse_many
 from ingest_platform.pipeline.platform import Platform
@@ -27,7 +28,6 @@ from ingest_platform.pipeline.references import origins_of
 from ingest_platform.pipeline.report import LoadReport, RunReport, load_report
 from ingest_platform.pipeline.sandbox import ReadSubmission, run_apart
 from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
-from ingest_platform.pipeline.staging import Frames, Withdrawn, staging_folder
 from ingest_platform.storage import jobs
 
 Step = TypeVar("Step")

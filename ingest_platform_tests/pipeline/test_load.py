@@ -15,8 +15,8 @@ import pytest
 
 from ingest_platform.domain.errors import LeaseLost, WarehouseFault
 from ingest_platform.domain.outcome import Outcome
+from ingest_platform.pipeline.given import Withdrawn
 from ingest_platform.pipeline.load import LoadedJob, StagedJob, load_records, recall
-from ingest_platform.pipeline.staging import Withdrawn
 from ingest_platform.storage.warehouse import Warehouse
 from ingest_platform_tests.pipeline.lake_records import TABLE, frame, job, open_lake, outcomes, rows_of_lake, seen
 

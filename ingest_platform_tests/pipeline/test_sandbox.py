@@ -25,8 +25,8 @@ from ingest_platform.domain.rejection import Rejection
 from ingest_platform.domain.submission import Encoding, Format
 from ingest_platform.feeds.machine_data import FEED
 from ingest_platform.pipeline.check import check
+from ingest_platform.pipeline.given import Withdrawn
 from ingest_platform.pipeline.sandbox import REJECTIONS_MAX, ReadSubmission, Sandbox, run_apart
-from ingest_platform.pipeline.staging import Withdrawn
 from ingest_platform_tests.pipeline.sent import GOOD, config, known, lines_of, origins, parsed, record
 from ingest_platform_tests.pipeline.test_parse import submission
 

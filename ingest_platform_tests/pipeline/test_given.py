@@ -1,10 +1,10 @@
-"""Staging: a folder for what is on its way, which never stays."""
+"""What is given: a folder for what is on its way, which never stays."""
 
 from pathlib import Path
 
 import pytest
 
-from ingest_platform.pipeline.staging import staging_folder
+from ingest_platform.pipeline.given import staging_folder
 
 
 def test_the_folder_is_gone_afterwards_whatever_happened(tmp_path: Path) -> None:
