@@ -13,8 +13,9 @@ from ingest_platform.storage import outcomes
 
 NDJSON = "application/x-ndjson"
 CSV = "text/csv; charset=utf-8"
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the beginning of a formula, also in its wide forms and behind blanks.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_BREAKS = ("\t", "\r", "\n")
 # One piece of the download; its raw records are at most a few megabytes.
 _LINES_PER_PIECE = 500
 _CSV_OWN = ("record_index", "codes", "reasons", "raw")
@@ -28,7 +29,7 @@ def formula_safe(text: str) -> str:
     >>> formula_safe("=cmd|' /C calc'!A0")
     "'=cmd|' /C calc'!A0"
     """
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_BREAKS) or text.lstrip().startswith(_FORMULA) else text
 
 
 def ndjson_line(rejection: Rejection) -> bytes:
@@ -63,11 +64,14 @@ def csv_row(rejection: Rejection, fields: Sequence[str]) -> list[str]:
     codes = " ".join(problem.code for problem in rejection.problems)
     reasons = " ".join(problem.message for problem in rejection.problems)
     raw = rejection.raw.decode("utf-8", "replace")
-    return [formula_safe(cell) for cell in (*cells, str(rejection.record_index), codes, reasons, raw)]
+    return [*cells, *(formula_safe(cell) for cell in (str(rejection.record_index), codes, reasons, raw))]
 
 
 def _cell(value: object) -> str:
-    return value if isinstance(value, str) else _encode(value).decode()
+    if isinstance(value, str):
+        return formula_safe(value)
+    # A number may begin with a sign and is no formula; with an apostrophe it could not be sent again.
+    return _encode(value).decode()
 
 
 def rejected_ndjson(services: Services, job_id: str) -> AsyncIterator[bytes]:

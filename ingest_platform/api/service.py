@@ -25,7 +25,16 @@ from ingest_platform.api.replies import Reply
 from ingest_platform.api.request_ids import request_id_of
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Limits, Services
-from ingest_platform.domain.errors import Fault, InDoubt, Malformed, NotFound, Refusal, Unavailable, UnsupportedFormat
+from ingest_platform.domain.errors import (
+    Fault,
+    InDoubt,
+    Malformed,
+    NotFound,
+    Refusal,
+    TooSlow,
+    Unavailable,
+    UnsupportedFormat,
+)
 from ingest_platform.pipeline import admit
 from ingest_platform.pipeline.admit import Rate
 from ingest_platform.pipeline.grouped import unavailable
@@ -42,6 +51,8 @@ _SUCCESS = range(200, 300)
 _REST_IGNORED_BYTES = 64 * 1024
 _LINGER_BYTES_MAX = 256 * 1024 * 1024
 _LINGER_SECONDS_MAX = 8.0
+# Of a client that is refused for being slow there is little to come, and it has had its half minute already.
+LINGER_SLOW_SECONDS_MAX = 2.0
 _UNROUTED = "(none)"
 
 
@@ -304,7 +315,8 @@ async def _send(exchange: _Exchange, reply: Reply, send: Send) -> None:
         return
     await send({"type": "http.response.body", "body": reply.body, "more_body": lingering})
     if lingering:
-        await _read_rest(exchange.receive)
+        slow = reply.status == TooSlow.status
+        await _read_rest(exchange.receive, seconds_max=LINGER_SLOW_SECONDS_MAX if slow else _LINGER_SECONDS_MAX)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -314,10 +326,10 @@ async def _send_stream(stream: AsyncIterator[bytes], send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _read_rest(receive: Receive) -> None:
+async def _read_rest(receive: Receive, *, seconds_max: float) -> None:
     taken = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER_SECONDS_MAX):
+        async with asyncio.timeout(seconds_max):
             while taken < _LINGER_BYTES_MAX:
                 message: Message = await receive()
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):

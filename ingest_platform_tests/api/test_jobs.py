@@ -181,6 +181,17 @@ def test_the_table_of_rejections_has_no_cell_that_a_spreadsheet_would_run(site: 
     assert answer.text.startswith('"timestamp"')
 
 
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-1", "@A1", "\t=1", "\r1", "\n1", " =1", "\u00a0@A1", "\uff1d1", "\n\uff0d1"]
+)
+def test_a_text_that_a_spreadsheet_might_run_begins_with_an_apostrophe_and_a_number_does_not(text: str) -> None:
+    from ingest_platform.api.rejected import csv_row  # noqa: PLC0415 - only used here
+
+    raw = json.dumps({"a": text, "b": -1.5, "c": {"=": "="}}).encode()
+    row = csv_row(Rejection(submission=0, record_index=0, problems=(), raw=raw), ["a", "b", "c", "d"])
+    assert row[:4] == [f"'{text}", "-1.5", '{"=":"="}', ""]
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"not json", b'{"a":1e999}', b"", b"[" * 100])
 def test_a_rejected_record_that_is_no_json_is_shown_as_text(raw: bytes) -> None:
     from ingest_platform.api.rejected import csv_row, ndjson_line  # noqa: PLC0415 - only used here

@@ -63,7 +63,10 @@ def _object(properties: Mapping[str, Schema], *, required: tuple[str, ...] | Non
 _ERROR = _object(
     {
         "index": {"type": ["integer", "null"], "description": "Of the item, from 0; null for the job as a whole."},
-        "code": _TEXT,
+        "code": {
+            "type": "string",
+            "description": f"Of an item: {', '.join(wire.ITEM_CODES)}. Of a job that failed: why it could not be read.",
+        },
         "param": _NULLABLE_TEXT,
         "message": _TEXT,
         "machine_data_point_config_id": _NULLABLE_TEXT,

@@ -7,15 +7,21 @@ import msgspec
 
 from ingest_platform.domain.errors import Detail, Malformed, Refusal, Unprocessable, Unreadable
 from ingest_platform.domain.job import Job, JobState
-from ingest_platform.domain.rejection import Problem, Rejection
+from ingest_platform.domain.rejection import Code, Problem, Rejection
 from ingest_platform.domain.timestamps import format_instant
 from ingest_platform.feeds.machine_data.contract import CONTRACT
-from ingest_platform.pipeline.documents import split_document
+from ingest_platform.pipeline.documents import BOM, split_document
 from ingest_platform.pipeline.verdict import Verdict
 
 ITEMS = "items"
 BATCH_ITEMS_MAX = 200
 ERRORS_MAX = 1_000
+# The codes of an item are seven. An item that can't be read at all (a line that is no JSON, a row with too many cells,
+# text that is no UTF-8, too many levels) is no object to this API's clients; the message says what it is.
+ITEM_CODES = (
+    *(Code.MISSING_FIELD, Code.INVALID_TYPE, Code.INVALID_TIMESTAMP, Code.NOT_FINITE),
+    *(Code.NOT_FOUND, Code.NOT_AN_OBJECT, Code.DUPLICATE_KEY),
+)
 # What a client sent in an identifying field is shown back to it, but not a megabyte of it.
 _ECHO_LENGTH_MAX = 200
 _BLANKS = b" \t\r\n"
@@ -105,12 +111,21 @@ def item_error(rejection: Rejection) -> Shown:
     sent = identifying(rejection.raw)
     return {
         "index": index,
-        "code": problem.code,
+        "code": code_of(problem),
         "param": param_of(index, problem),
         "message": problem.message,
         "machine_data_point_config_id": sent.get("machine_data_point_config_id"),
         "timestamp": sent.get("timestamp"),
     }
+
+
+def code_of(problem: Problem) -> str:
+    """Tell a problem in the codes of items.
+
+    >>> code_of(Problem(code="too_deep", field=None, message=""))
+    'not_an_object'
+    """
+    return problem.code if problem.code in ITEM_CODES else Code.NOT_AN_OBJECT.value
 
 
 def param_of(index: int, problem: Problem) -> str:
@@ -146,7 +161,7 @@ def split_items(body: bytes) -> list[bytes]:
         items = split_document(body, ITEMS)
     except Unreadable as unreadable:
         raise _refusal_of(body, unreadable) from None
-    if not body.lstrip(_BLANKS).startswith(b"{"):
+    if not body.removeprefix(BOM).lstrip(_BLANKS).startswith(b"{"):
         raise wrong_shape("The body must be an object with items, not an array.", code="invalid_type")
     if not items:
         raise wrong_shape("items must have at least one item.", code="empty")
@@ -164,6 +179,7 @@ def _refusal_of(body: bytes, unreadable: Unreadable) -> Refusal:
         return Malformed(str(unreadable), code=unreadable.code)
     if unreadable.code != "invalid_json":
         return Unprocessable(str(unreadable), code=unreadable.code)
+    body = body.removeprefix(BOM)
     try:
         whole = _is_json(body)
     except _DECODE_ERRORS:
@@ -183,7 +199,7 @@ def require_good(verdict: Verdict) -> None:
         return
     details = [
         Detail(
-            code=each.problems[0].code,
+            code=code_of(each.problems[0]),
             message=each.problems[0].message,
             param=param_of(each.record_index, each.problems[0]),
         )

@@ -136,6 +136,26 @@ def test_a_body_of_another_shape_is_refused_whole(
     assert error["request_id"] == answer.headers["X-Request-Id"] == answer.headers["Cula-Request-Id"]
 
 
+def test_a_byte_order_mark_before_a_body_changes_nothing(shared_site: Site) -> None:
+    for content, status, code in (
+        (b'{"items":[1]}', 202, None),
+        (b"[]", 422, "invalid_type"),
+        (b"{", 400, "invalid_json"),
+    ):
+        answer = shared_site.client.post(IMPORT, content=b"\xef\xbb\xbf" + content, headers=JSON)
+        assert answer.status_code == status, content
+        assert answer.json().get("error", {}).get("code") == code
+
+
+def test_items_that_cannot_be_read_are_no_objects_and_the_jobs_records_say_what_they_are(site: Site) -> None:
+    lines = [b'{"value":', b'{"a":"\\ud800"}', b'{"a":' + b"[" * 64 + b"]" * 64 + b"}"]
+    headers = {"Content-Type": "application/x-ndjson"}
+    job_id = site.client.post(IMPORT, content=b"\n".join(lines), headers=headers).json()["job_id"]
+    assert {error["code"] for error in _finish(site, job_id)["errors"]} == {"not_an_object"}
+    records = site.client.get(f"/v1/jobs/{job_id}/records").json()["data"]
+    assert [record["reasons"][0]["code"] for record in records] == ["invalid_json", "invalid_json", "too_deep"]
+
+
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/xml", "application/json-seq", "*/*"])
 def test_another_content_type_is_415(shared_site: Site, content_type: str) -> None:
     answer = shared_site.client.post(IMPORT, content=b"{}", headers={"Content-Type": content_type})
