@@ -55,25 +55,31 @@ class OwnConnection:
         """Whether the last work may have been committed although it failed."""
         return self._committing
 
-    def run(self, work: Callable[[Transaction], Answer]) -> Answer:
+    def run(self, work: Callable[[Transaction], Answer], *, one_by_one: bool = False) -> Answer:
         """Do work in a transaction of its own; once more if the connection had died while nobody looked.
 
-        Raises LedgerFault. Work must not mind being begun twice; it is never committed twice.
+        Raises LedgerFault. Work must not mind being begun twice; it is never committed twice. With `one_by_one`, each
+        of its statements is a transaction of its own, which saves two round trips; such work must not mind being done
+        twice either.
         """
         began_fresh = self._connection is None
         try:
-            return self._once(work)
+            return self._once(work, one_by_one=one_by_one)
         except LedgerFault:
             # Only a connection that was idle before can have been closed by a restarted server.
-            if began_fresh or self._committing:
+            if began_fresh or (self._committing and not one_by_one):
                 raise
-        return self._once(work)
+        return self._once(work, one_by_one=one_by_one)
 
-    def _once(self, work: Callable[[Transaction], Answer]) -> Answer:
+    def _once(self, work: Callable[[Transaction], Answer], *, one_by_one: bool) -> Answer:
         self._committing = False
         if self._connection is None:
             self._connection = self._open()
         try:
+            if one_by_one:
+                # Every failure leaves open what was committed.
+                self._committing = True
+                return work(self._connection)
             with self._connection.transaction():
                 answer = work(self._connection)
                 # From here on a failure leaves open whether it was committed.

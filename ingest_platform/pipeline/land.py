@@ -100,7 +100,10 @@ class Lander:
 
     def _accept(self, landings: Sequence[Landing]) -> list[Accepted]:
         try:
-            accepted = self._own.run(lambda tx: _accept(tx, landings))
+            # Without an answer to be kept it is one statement; done twice, it fails for its ids (`_accept_alone`).
+            accepted = self._own.run(
+                lambda tx: _accept(tx, landings), one_by_one=all(landing.also is None for landing in landings)
+            )
         except LedgerFault:
             if not self._own.in_doubt:
                 raise
@@ -121,12 +124,22 @@ class Lander:
         try:
             return self._accept([landing])[0]
         except psycopg.errors.UniqueViolation:
-            # Its idempotency key was answered for another request while this one took longer than its reservation.
-            return Conflict("Another request with this Idempotency-Key was answered meanwhile.")
+            return self._taken_before(landing)
         except InDoubt as doubt:
             return doubt
         except (psycopg.DataError, psycopg.IntegrityError, LedgerFault):
             return unavailable("Nothing was taken: the ledger refused the submission.")
+
+    def _taken_before(self, landing: Landing) -> Accepted | IngestError:
+        try:
+            found = self._accepted_before([landing])
+        except InDoubt as doubt:
+            return doubt
+        if found:
+            # A commit whose confirmation was lost was done after all, while it was begun again.
+            return found[0]
+        # Its idempotency key was answered for another request while this one took longer than its reservation.
+        return Conflict("Another request with this Idempotency-Key was answered meanwhile.")
 
     def close(self) -> None:
         """Let the connection go."""
@@ -134,10 +147,17 @@ class Lander:
 
 
 def _accept(tx: Transaction, landings: Sequence[Landing]) -> list[Accepted]:
-    accepted = jobs.accept(tx, [landing.job for landing in landings])
-    for landing, each in zip(landings, accepted, strict=True):
-        if landing.also is not None:
-            landing.also(tx, each)
+    new = [landing.job for landing in landings]
+    if all(landing.also is None for landing in landings):
+        # It is one statement, and its end is the commit.
+        reach("land.before_commit")
+        return jobs.accept(tx, new)
+    accepted = jobs.accept(tx, new)
+    # What is written beside is sent together, not answer by answer.
+    with tx.pipeline():
+        for landing, each in zip(landings, accepted, strict=True):
+            if landing.also is not None:
+                landing.also(tx, each)
     reach("land.before_commit")
     return accepted
 

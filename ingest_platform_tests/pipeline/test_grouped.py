@@ -8,7 +8,7 @@ import pytest
 
 from ingest_platform.domain.errors import InDoubt, IngestError, LedgerFault, Unavailable, Unprocessable
 from ingest_platform.pipeline.grouped import Grouped, OwnConnection, in_doubt
-from ingest_platform.storage.ledger import connect
+from ingest_platform.storage.ledger import Transaction, connect
 
 
 class Doubling:
@@ -140,6 +140,35 @@ def test_an_own_connection_is_opened_anew_with_its_settings_after_it_died_idle(
     for _ in range(2):
         assert own.run(lambda tx: tx.execute("SHOW work_mem").fetchone()) == ("5MB",)
         _kill(database_url)
+
+
+def test_statements_one_by_one_are_each_committed_and_done_again_after_the_connection_died_idle(
+    own: OwnConnection, database_url: str
+) -> None:
+    own.run(lambda tx: tx.execute("CREATE TABLE counted (one integer)"))
+    _kill(database_url)
+    own.run(lambda tx: tx.execute("INSERT INTO counted VALUES (1)"), one_by_one=True)
+
+    def fail(tx: Transaction) -> None:
+        tx.execute("INSERT INTO counted VALUES (2)")
+        raise Unprocessable("It is refused.")
+
+    with pytest.raises(Unprocessable):
+        own.run(fail, one_by_one=True)
+    assert own.run(lambda tx: tx.execute("SELECT array_agg(one) FROM counted").fetchone()) == ([1, 2],)
+
+
+def test_whoever_works_one_by_one_learns_that_a_failure_leaves_it_open_what_was_done(
+    own: OwnConnection, database_url: str
+) -> None:
+    def broken(tx: Transaction) -> None:
+        tx.execute("SELECT 1")
+        _kill(database_url)
+        tx.execute("SELECT 1")
+
+    with pytest.raises(LedgerFault):
+        own.run(broken, one_by_one=True)
+    assert own.in_doubt
 
 
 def test_work_whose_connection_dies_within_is_begun_again_and_committed_once(

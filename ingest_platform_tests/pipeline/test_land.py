@@ -13,7 +13,7 @@ from ingest_platform.storage import idempotency, jobs
 from ingest_platform.storage.idempotency import Answered, Scope
 from ingest_platform.storage.jobs import Accepted, JobFilter
 from ingest_platform.storage.ledger import Ledger, Transaction, connect
-from ingest_platform_tests.making import make_workspace, new_job
+from ingest_platform_tests.making import accept, make_workspace, new_job
 
 SCOPE = Scope(workspace="acme", route="r", key="k")
 ANSWER = Answered(body_sha256=b"\x00" * 32, status=202, headers={}, response=b"{}")
@@ -75,6 +75,25 @@ def test_the_answer_is_kept_in_the_same_transaction_or_nothing_is_taken(lander: 
     landed = _together(*(lambda each=each: lander.land(each) for each in landings))
     assert [type(each) for each in landed] == [Accepted, Conflict, Accepted]
     assert _count(ledger) == 2
+
+
+def test_a_submission_whose_confirmation_was_lost_is_taken_once_and_told_so(lander: Lander, ledger: Ledger) -> None:
+    # Committed, but the connection broke before the answer came: it is begun again, among others.
+    landed, fresh = new_job(), new_job()
+    (before,) = accept(ledger, landed)
+    told = _together(*(lambda job=job: lander.land(Landing(job=job)) for job in (landed, fresh)))
+    assert told[0] == before
+    assert isinstance(told[1], Accepted)
+    assert _count(ledger) == 2
+
+
+def test_workers_hear_of_what_was_landed(lander: Lander, database_url: str) -> None:
+    with connect(database_url, application="listener") as listener:
+        listener.execute(f"LISTEN {jobs.LANDED}")
+        new = [new_job(), new_job(), new_job(feed="issues")]
+        _together(*(lambda job=job: lander.land(Landing(job=job)) for job in new))
+        heard = {told.payload for told in listener.notifies(timeout=10, stop_after=2)}
+    assert heard == {"machine_data", "issues"}
 
 
 def test_nothing_is_taken_while_the_disk_is_nearly_full(database_url: str, ledger: Ledger, tmp_path: Path) -> None:
