@@ -22,10 +22,12 @@ class _Voice:
         self._output = output
         self._settings = settings
         self._started = time.monotonic()
-        self._stopping = 0.0
+        self._stopping = self._started
 
     def hear(self, event: str, about: Mapping[str, object]) -> None:
         """Say one event."""
+        if event == "stopping":
+            self._stopping = time.monotonic()
         if self._output.as_json:
             addresses = self._addresses() if event == "ready" else {}
             self._output.give({"event": event, **about, **addresses})
@@ -41,7 +43,6 @@ class _Voice:
             case "ready":
                 self._ready()
             case "stopping":
-                self._stopping = time.monotonic()
                 self._output.say("stopping …")
             case _:
                 self._output.say(event)

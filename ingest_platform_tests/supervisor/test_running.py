@@ -187,3 +187,6 @@ def test_a_killed_supervisor_leaves_nothing_and_a_new_one_starts_at_once(data_di
         up.hear("ready")
         assert (data_dir / "demo-credentials.json").read_text() == keys
         assert up.end(signal.SIGINT) == 0
+        stopped = up.hear("stopped")["seconds"]
+        assert isinstance(stopped, float)
+        assert stopped <= STOP_SECONDS_MAX
