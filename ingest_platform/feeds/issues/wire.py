@@ -10,7 +10,7 @@ from ingest_platform.domain.errors import Detail, Malformed, Refusal, Unreadable
 from ingest_platform.domain.job import Job, JobState
 from ingest_platform.domain.rejection import Problem
 from ingest_platform.domain.timestamps import format_instant
-from ingest_platform.feeds.issues.contract import CONTRACT
+from ingest_platform.feeds.issues.contract import CONTRACT, URL_PATTERN
 from ingest_platform.pipeline.documents import BOM, split_document
 from ingest_platform.pipeline.records import BLANKS
 
@@ -229,6 +229,9 @@ def _field_schema(field: Field) -> Shown:
         schema["maxLength"] = field.length_max
     if not field.blank_allowed:
         schema["minLength"] = 1
+    if field.pattern == URL_PATTERN:
+        # Not the pattern itself, which not every reader of a schema reads alike.
+        schema |= {"format": "uri", "pattern": "^https?://"}
     if field.choices:
         schema["enum"] = [*field.choices, None] if field.nullable else list(field.choices)
     return {**schema, "description": field.description, "examples": [field.example]}
