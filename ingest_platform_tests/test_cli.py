@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from ingest_platform.cli import COMMANDS
+from ingest_platform.cli.keys import all_scopes
+from ingest_platform.feeds import discover
 from ingest_platform.storage import keys
 from ingest_platform.storage.ledger import Ledger
 from ingest_platform.storage.workspaces import Workspace, put
@@ -77,7 +79,7 @@ def test_help_lists_every_command_and_how_to_begin(ingest: Ingest) -> None:
         (("keys", "create", "-w", "acme", "--scope", "everything"), "machine-data:write"),
         (("keys", "create", "-w", "acme", "--expires", "soon"), "90d"),
         (("load", "/nowhere.csv", "-w", "acme", "-f", "machine-data"), "does not exist"),
-        (("jobs", "list", "--family", "weather"), "there are machine-data"),
+        (("jobs", "list", "--family", "weather"), "machine-data"),
         (("up", "--api-port", "70000"), "65535"),
     ],
 )
@@ -104,6 +106,18 @@ def test_a_key_is_created_with_exactly_the_documented_answer(ingest: Ingest, acm
         record = keys.find(tx, [parts[1]])[parts[1]]
     assert keys.matches(record, parts[2])
     assert record.slot == "secondary"
+
+
+def test_a_key_may_have_every_scope_of_the_platform_and_of_a_feed(
+    monkeypatch: pytest.MonkeyPatch, ingest: Ingest, acme: str
+) -> None:
+    wanted = [option for scope in all_scopes() for option in ("--scope", scope)]
+    made = ingest("keys", "create", "-w", acme, *wanted, "--json")
+    assert made.code == 0, made.err
+    assert made.json["scopes"] == sorted({*keys.SCOPES, *(feed.write_scope for feed in discover())})
+    feed = replace(discover()[0], write_scope="heartbeats:write")
+    monkeypatch.setattr("ingest_platform.cli.keys.discover", lambda: (feed,))
+    assert all_scopes() == (*keys.SCOPES, "heartbeats:write")
 
 
 def test_keys_are_listed_without_tokens_rotated_and_revoked(ingest: Ingest, acme: str) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import click
 
 from ingest_platform.cli.command import Failed, Output, command, opened_ledger
-from ingest_platform.cli.demo import CONTROL_SCOPES, DATA_SCOPES, READING_SCOPES
+from ingest_platform.cli.demo import CONTROL_SCOPES, READING_SCOPES
 from ingest_platform.domain.errors import NotFound
+from ingest_platform.feeds import discover
 from ingest_platform.settings import Settings
 from ingest_platform.storage import catalog, workspaces
 from ingest_platform.storage import keys as stored
@@ -29,6 +30,27 @@ class _Duration(click.ParamType[float]):
         if found is None or int(found[1]) == 0:
             self.fail(f"{value!r} is no time; write 90d, 12h, 30m or 45s", param, ctx)
         return float(int(found[1]) * _UNIT_SECONDS[found[2]])
+
+
+class _Scope(click.ParamType[str]):
+    """A scope: one of the contract's, or what a feed asks of those who send to it."""
+
+    name = "scope"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:  # noqa: ARG002 - click's.
+        """List them all in the help; which feeds there are is looked up no sooner."""
+        return f"[{'|'.join(all_scopes())}]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Find the scope."""
+        if value not in (known := all_scopes()):
+            self.fail(f"there is no scope {value!r}; there are {', '.join(known)}", param, ctx)
+        return str(value)
+
+
+def all_scopes() -> tuple[str, ...]:
+    """List the scopes that a key may have."""
+    return tuple(dict.fromkeys((*stored.SCOPES, *(feed.write_scope for feed in discover()))))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +91,7 @@ def _tell(output: Output, key: IssuedKey) -> None:
 @click.option("--workspace", "-w", required=True, help="Workspace that the key belongs to.")
 @click.option("--project", help="Project that the key belongs to; dataset routes need one.")
 @click.option("--kind", type=click.Choice(["api", "pat"]), default="api", help="API key or personal access token.")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(stored.SCOPES), help="What it may do; repeatable.")
+@click.option("--scope", "scopes", multiple=True, type=_Scope(), help="What it may do; repeatable.")
 @click.option("--site", "sites", multiple=True, help="Sites that it may write to; repeatable; none given: all.")
 @click.option("--slot", type=click.Choice(["primary", "secondary"]), default="primary", help="One of two side by side.")
 @click.option("--expires", type=_Duration(), help="Time until it ends: 90d, 12h.  [never]")
@@ -86,7 +108,7 @@ def create(
     expires: float | None,
 ) -> None:
     """Create a key and show its token, this once. Without --scope it may do all that its kind is for."""
-    default = DATA_SCOPES if kind == "api" else (*CONTROL_SCOPES, *READING_SCOPES)
+    default = _all_of_kind(kind)
     new = NewKey(
         workspace=workspace,
         project=project,
@@ -102,6 +124,12 @@ def create(
     for warning in warnings:
         output.warn(warning)
     _tell(output, issued)
+
+
+def _all_of_kind(kind: str) -> tuple[str, ...]:
+    if kind == "pat":
+        return (*CONTROL_SCOPES, *READING_SCOPES)
+    return tuple(scope for scope in all_scopes() if scope not in CONTROL_SCOPES)
 
 
 def _check(tx: Transaction, new: NewKey) -> list[str]:
