@@ -36,9 +36,9 @@ class Limits:
 
     body_bytes_max: int = 16 * MIB
     upload_bytes_max: int = 128 * MIB
-    # A body up to this size lies in its row: one fsync, shared with others. Above it, a file of its own is cheaper. In ms
-    # a job, row and file: 256 KiB of JSON alone 2.1 and 12, eight at once 0.9 and 1.6; 512 KiB 5.4 and 11, and 2.0 and
-    # 1.7. Of bytes that can't be compressed, eight at once: 64 KiB 1.5 and 1.1, 256 KiB 4.9 and 1.9.
+    # A body up to this size lies in its row: one fsync, shared with others. Above it, a file of its own is cheaper. In
+    # ms a job, row and file: 256 KiB of JSON alone 2.1 and 12, eight at once 0.9 and 1.6; 512 KiB 5.4 and 11, and 2.0
+    # and 1.7. Of bytes that can't be compressed, eight at once: 64 KiB 1.5 and 1.1, 256 KiB 4.9 and 1.9.
     inline_bytes_max: int = 256 * 1024
     disk_free_bytes_min: int = 512 * MIB
     # A client whose body does not come for so long is refused and closed.
