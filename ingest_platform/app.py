@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 
 from ingest_platform import feeds as feeds_package
-from ingest_platform.api import docs, health, job_events, jobs, openapi
+from ingest_platform.api import docs, health, job_events, jobs, openapi, webhooks
 from ingest_platform.api.call import Call
 from ingest_platform.api.problems import Family
 from ingest_platform.api.protocol import Protocol
@@ -50,7 +50,12 @@ def create_app(
     """Put the application together. The feeds' routes are found by their place: `<package>.<name>.routes`."""
     services = Services(feeds=tuple(feeds), platform=platform, limits=limits or Limits())
     found = [_routes_of(feed, services, package=package) for feed in feeds]
-    own = [*jobs.routes(services), *job_events.routes(services), *health.routes(services)]
+    own = [
+        *jobs.routes(services),
+        *job_events.routes(services),
+        *webhooks.routes(services),
+        *health.routes(services),
+    ]
     routes = [route for each in found for route in each.routes] + own
     families = [each.family for each in found if each.family is not None]
     pages = _pages(routes, families)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.submission import Format, Load
+from ingest_platform.pipeline.addresses import OutboundRules
 from ingest_platform.pipeline.platform import MIB, Platform
 from ingest_platform.pipeline.references import KnownCache
 from ingest_platform.pipeline.sandbox import Sandbox
@@ -20,7 +21,7 @@ from ingest_platform.storage.warehouse import Warehouse
 T = TypeVar("T")
 
 
-def open_stores(database_url: str, data_dir: Path) -> Platform:
+def open_stores(database_url: str, data_dir: Path, *, outbound: OutboundRules | None = None) -> Platform:
     """Open all the stores of a process with small limits, the lake and the blobs in a folder."""
     ledger = Ledger(database_url, application="test")
     return Platform(
@@ -30,6 +31,7 @@ def open_stores(database_url: str, data_dir: Path) -> Platform:
         blobs=LocalBlobs(data_dir / "blobs"),
         sandbox=Sandbox(),
         known=KnownCache(ledger),
+        outbound=outbound or OutboundRules(),
     )
 
 

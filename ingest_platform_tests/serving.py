@@ -16,6 +16,7 @@ from ingest_platform.api.services import Limits
 from ingest_platform.app import create_app, make_server
 from ingest_platform.domain.ids import new_ulid
 from ingest_platform.feeds import discover
+from ingest_platform.pipeline.addresses import OutboundRules
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.storage import catalog, keys, workspaces
 from ingest_platform_tests.making import open_stores
@@ -112,9 +113,11 @@ def listening(app: HttpService) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def serving(database_url: str, data_dir: Path, *, limits: Limits | None = None) -> Iterator[Site]:
+def serving(
+    database_url: str, data_dir: Path, *, limits: Limits | None = None, outbound: OutboundRules | None = None
+) -> Iterator[Site]:
     """Serve the whole API in a thread."""
-    platform = open_stores(database_url, data_dir)
+    platform = open_stores(database_url, data_dir, outbound=outbound)
     declare(platform)
     app = create_app(feeds=discover(), platform=platform, limits=limits or Limits(disk_free_bytes_min=1))
     with platform.ledger.transaction() as tx:

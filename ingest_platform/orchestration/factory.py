@@ -16,6 +16,7 @@ from ingest_platform.orchestration.partitions import DAYS, days_of
 from ingest_platform.orchestration.schedules import nightly
 from ingest_platform.orchestration.sensors import file_drops, stranded
 from ingest_platform.orchestration.upkeep import upkeep_assets, upkeep_job, upkeep_schedule
+from ingest_platform.orchestration.webhooks import webhook_asset, webhook_job, webhook_schedule
 from ingest_platform.orchestration.workplace import OpenWorkplace, Workplace
 from ingest_platform.pipeline.backfill import work_day_again
 from ingest_platform.pipeline.report import RunReport
@@ -39,9 +40,10 @@ def build_definitions(feeds: Sequence[Feed], open_workplace: OpenWorkplace) -> d
             *_doors(),
             *(feed_asset(feed, open_workplace) for feed in feeds),
             *upkeep_assets(feeds, open_workplace),
+            webhook_asset(open_workplace),
         ],
-        jobs=[*jobs.values(), upkeep_job()],
-        schedules=[*(nightly(feed, jobs[feed.name]) for feed in feeds), upkeep_schedule()],
+        jobs=[*jobs.values(), upkeep_job(), webhook_job()],
+        schedules=[*(nightly(feed, jobs[feed.name]) for feed in feeds), upkeep_schedule(), webhook_schedule()],
         sensors=[file_drops(feeds, jobs, open_workplace), stranded(feeds, jobs, open_workplace)],
         executor=dg.in_process_executor,
     )

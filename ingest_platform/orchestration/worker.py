@@ -1,8 +1,8 @@
 """The warm worker: threads that notice work and make runs of it at once. What a run does is not known here.
 
-One thread listens to PostgreSQL, one watches the landing folder, one a feed drains what waits, one answers the
-launcher, one sends the heartbeat. An expected fault (the database is away) is logged and tried again; any other ends
-the process, so that the supervisor starts a fresh one.
+One thread listens to PostgreSQL, one watches the landing folder, one a feed drains what waits, one delivers to
+webhooks, one answers the launcher, one sends the heartbeat. An expected fault (the database is away) is logged and
+tried again; any other ends the process, so that the supervisor starts a fresh one.
 """
 
 import threading
@@ -27,11 +27,13 @@ from ingest_platform.orchestration.runs import LocalRuns
 from ingest_platform.orchestration.sensors import WORKER_PART
 from ingest_platform.orchestration.warming import warm_up
 from ingest_platform.orchestration.workplace import Workplace
+from ingest_platform.pipeline.deliver import Deliverer
 from ingest_platform.pipeline.files import collect
 from ingest_platform.pipeline.filing import file_outcomes
 from ingest_platform.storage import processes
 from ingest_platform.storage.jobs import LANDED, waiting
 from ingest_platform.storage.ledger import connect
+from ingest_platform.storage.webhooks import ANNOUNCED
 
 log = structlog.get_logger()
 
@@ -63,6 +65,7 @@ class Worker:
         self._stop = stop
         self._wake = place.wake
         self._launched = threading.BoundedSemaphore(LAUNCHED_MAX)
+        self._deliverer = Deliverer(place.platform.ledger, place.platform.outbound)
         self._switchboard = Switchboard(run_dir, self._answer)
         self._id = new_id("wrk_")
         self._broken = False
@@ -79,6 +82,7 @@ class Worker:
         threads += [
             self._thread("listen", self._listen),
             self._thread("watch", self._watch),
+            self._thread("deliver", self._deliver),
             self._thread("heartbeat", self._beat),
         ]
         self._switchboard.start()
@@ -91,6 +95,7 @@ class Worker:
         self._switchboard.close()
         for event in self._wake.values():
             event.set()
+        self._deliverer.wake()
         deadline = time.monotonic() + STOP_SECONDS_MAX
         for thread in threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -151,15 +156,27 @@ class Worker:
         self._again("listen", self._listen_once)
 
     def _listen_once(self) -> bool:
-        """Wake the drain of each feed that something was landed for, until the connection or the worker ends."""
+        """Wake whoever something was landed or announced for, until the connection or the worker ends."""
         with connect(self._place.platform.ledger.database_url, application="ingest-worker-listen") as connection:
             connection.execute(f"LISTEN {LANDED}")
+            connection.execute(f"LISTEN {ANNOUNCED}")
             for event in self._wake.values():
                 event.set()
+            self._deliverer.wake()
             while not self._stop.is_set():
                 for notification in connection.notifies(timeout=LISTEN_SECONDS):
-                    if notification.payload in self._wake:
+                    if notification.channel == ANNOUNCED:
+                        self._deliverer.wake()
+                    elif notification.payload in self._wake:
                         self._wake[notification.payload].set()
+        return True
+
+    def _deliver(self) -> None:
+        self._again("deliver", self._deliver_once)
+
+    def _deliver_once(self) -> bool:
+        """Deliver to webhooks until the ledger is away or the worker ends."""
+        self._deliverer.run(stop=self._stop.is_set)
         return True
 
     def _watch(self) -> None:
