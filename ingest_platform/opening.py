@@ -1,6 +1,8 @@
 """Opening the stores of one process from its settings. What is done with them is not known here."""
 
+import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ingest_platform.domain import crashpoint
@@ -12,6 +14,7 @@ from ingest_platform.settings import Settings, WrongSetting
 from ingest_platform.storage.blobs import Blobs, open_blobs
 from ingest_platform.storage.embedded import database_url
 from ingest_platform.storage.ledger import Ledger
+from ingest_platform.storage.scratch import ScratchFolder
 from ingest_platform.storage.warehouse import Warehouse
 
 
@@ -36,7 +39,7 @@ def open_store(settings: Settings) -> Blobs:
     )
 
 
-def open_warehouse(settings: Settings) -> Warehouse:
+def open_warehouse(settings: Settings, *, spill: Path) -> Warehouse:
     """Prepare the warehouse; DuckDB itself is opened by whoever first reads or writes."""
     return Warehouse(
         database_url(settings.data_dir, settings.database_url),
@@ -44,7 +47,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
         memory_bytes_max=settings.lake_memory_bytes,
         threads=settings.lake_threads,
         s3=_s3(settings),
-        spill_path=str(settings.data_dir / "run" / "spill"),
+        spill_path=str(spill),
     )
 
 
@@ -87,10 +90,11 @@ def open_platform(
     if settings.crashpoint:
         crashpoint.arm(settings.crashpoint)
     ledger = open_ledger(settings, application=application)
+    spill = ScratchFolder(settings.data_dir / "run" / "spill", f"{application}-{secrets.token_hex(8)}")
     return Platform(
         data_dir=settings.data_dir,
         ledger=ledger,
-        warehouse=open_warehouse(settings),
+        warehouse=open_warehouse(settings, spill=spill.path),
         blobs=open_store(settings),
         sandbox=Sandbox(
             address_bytes_max=settings.parse_memory_bytes_max,
@@ -101,8 +105,10 @@ def open_platform(
             load_bytes_max=settings.load_bytes_max,
             load_submissions_max=settings.load_submissions_max,
             lease_seconds=settings.lease_seconds,
+            attempts_max=settings.attempts_max,
+            disk_free_bytes_min=settings.disk_free_bytes_min,
             file_bytes_max=settings.file_bytes_max,
         ),
         outbound=outbound_rules(settings),
-        on_close=tuple(on_close),
+        on_close=(spill.close, *on_close),
     )

@@ -13,6 +13,7 @@ from ingest_platform.instance import HOME
 from ingest_platform.opening import open_platform
 from ingest_platform.orchestration.factory import build_definitions
 from ingest_platform.orchestration.worker import run_worker
+from ingest_platform.pipeline.leftovers import sweep_scratch
 from ingest_platform.settings import Settings, adopt
 from ingest_platform.storage.ledger import migrate
 
@@ -27,6 +28,7 @@ def main(settings: Settings) -> int:
     feeds = discover()
     platform = open_platform(settings, application="worker")
     migrate(platform.ledger.database_url)
+    sweep_scratch(platform)
     place = replace(
         workplace_of(settings, platform), stopping=stop.is_set, wake={feed.name: threading.Event() for feed in feeds}
     )

@@ -34,11 +34,13 @@ def test_a_platform_opened_from_settings_works_a_submission_to_its_end(database_
 
 
 def test_limits_come_from_the_settings(database_url: str, tmp_path: Path) -> None:
-    settings = _settings(tmp_path, database_url, lease_seconds=7, load_submissions_max=5, file_bytes_max="3 MiB")
+    given = {"lease_seconds": 7, "load_submissions_max": 5, "attempts_max": 2}
+    settings = _settings(tmp_path, database_url, **given, file_bytes_max="3 MiB", disk_free_bytes_min="1 MiB")
     platform = open_platform(settings, application="test")
     try:
         limits = platform.limits
-        assert (limits.lease_seconds, limits.load_submissions_max, limits.file_bytes_max) == (7, 5, 3 * 1024 * 1024)
+        assert {name: getattr(limits, name) for name in given} == given
+        assert (limits.file_bytes_max, limits.disk_free_bytes_min) == (3 * 1024 * 1024, 1024 * 1024)
     finally:
         platform.close()
 

@@ -1,11 +1,14 @@
 """The settings: where a value comes from, and what is said about a wrong one."""
 
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from ingest_platform import settings as settings_module
 from ingest_platform.settings import (
     MIB,
     Settings,
@@ -80,6 +83,14 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(WrongSetting) as raised:
         resolve_settings({"api_port": "hunter2"}, environment={}, file=tmp_path / "none.toml")
     assert "api-port" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(Settings)])
+def test_every_setting_has_an_effect(name: str) -> None:
+    """Somebody beside the settings themselves reads it from them."""
+    package = Path(settings_module.__file__).parent
+    modules = [path for path in package.rglob("*.py") if path.name != "settings.py"]
+    assert any(re.search(rf"(settings|wanted)\.{name}\b", path.read_text(encoding="utf-8")) for path in modules)
 
 
 def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:

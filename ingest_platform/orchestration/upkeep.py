@@ -12,6 +12,7 @@ from ingest_platform.orchestration.retention import forget_runs
 from ingest_platform.orchestration.workplace import OpenWorkplace
 from ingest_platform.pipeline.archive import archive_days, forget_old_days
 from ingest_platform.pipeline.filing import forget_old_filed
+from ingest_platform.pipeline.leftovers import sweep_blobs, sweep_scratch
 from ingest_platform.storage import idempotency, limits, processes
 
 GROUP = "platform"
@@ -25,6 +26,7 @@ def upkeep_assets(feeds: Sequence[Feed], open_workplace: OpenWorkplace) -> list[
     return [
         _lake(open_workplace),
         _archive(feeds, open_workplace),
+        _leftovers(open_workplace),
         _request_memory(open_workplace),
         _run_history(open_workplace),
     ]
@@ -84,6 +86,20 @@ def _archive(feeds: Sequence[Feed], open_workplace: OpenWorkplace) -> dg.AssetsD
         return dg.MaterializeResult(metadata={"days archived": len(rows), "days": rows, "days forgotten": forgotten})
 
     return archive
+
+
+def _leftovers(open_workplace: OpenWorkplace) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=dg.AssetKey([GROUP, "leftovers"]),
+        group_name=GROUP,
+        kinds={"file"},
+        description="What killed processes left behind: staged and spilled data, half-written and unaccepted blobs.",
+    )
+    def leftovers() -> dg.MaterializeResult[object]:
+        platform = open_workplace().platform
+        return dg.MaterializeResult(metadata={**sweep_scratch(platform), **sweep_blobs(platform)})
+
+    return leftovers
 
 
 def _request_memory(open_workplace: OpenWorkplace) -> dg.AssetsDefinition:

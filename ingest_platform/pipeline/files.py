@@ -62,8 +62,6 @@ FORMATS = {
 ENCODINGS = {".gz": Encoding.GZIP, ".zst": Encoding.ZSTD}
 # One look takes no more, so that the first of very many files are worked while the others are still being taken.
 FILES_MAX = 1_000
-# A private copy that would fill the disk is not begun; the rest of the platform needs some room as well.
-ROOM_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -73,6 +71,11 @@ class FileLimits(Protocol):
     @property
     def file_bytes_max(self) -> int:
         """Bytes of the largest file that is read."""
+        ...
+
+    @property
+    def disk_free_bytes_min(self) -> int:
+        """Bytes of the disk that a private copy leaves free: the rest of the platform needs room as well."""
         ...
 
 
@@ -135,12 +138,12 @@ def collect(
     now: Callable[[], float] = time.time,
     complete: AbstractSet[Path] = frozenset(),
     memory: Memory = _memory,
-    room_bytes: int = ROOM_BYTES,
+    room_bytes: int | None = None,
 ) -> list[Taken]:
     """Take every complete file of the landing folder, the first arrived first, and what a crash left half-taken.
 
     `complete` are paths that a watcher saw being renamed into place; others are complete once they have stayed
-    unchanged for 2 s. A file whose copy would leave less than `room_bytes` of the disk stays where it is. Raises
+    unchanged for 2 s. A file whose copy would leave less than `room_bytes` of the disk (as in the limits) stays. Raises
     LedgerFault or BlobFault when a store is away; nothing is lost by that, nor by a disk that fills up in between: the
     files are taken at a later look.
     """
@@ -150,7 +153,8 @@ def collect(
     by_folder = {feed.folder: feed for feed in feeds}
     taken: list[Taken] = []
     try:
-        look = _Look(now=now, complete=complete, memory=memory, room_bytes=room_bytes)
+        room = platform.limits.disk_free_bytes_min if room_bytes is None else room_bytes
+        look = _Look(now=now, complete=complete, memory=memory, room_bytes=room)
         for one in _claims(platform, landing, by_folder, look):
             with closing(one):
                 found = _take(platform, by_folder[one.place.folder], one)

@@ -28,6 +28,7 @@ def gather(ledger: Ledger, feed: str, *, limits: Limits, day: date | None, run_i
             bytes_max=limits.load_bytes_max,
             submissions_max=limits.load_submissions_max,
             lease_seconds=limits.lease_seconds,
+            attempts_max=limits.attempts_max,
             run_id=run_id,
         )
     if load is not None:
@@ -38,7 +39,7 @@ def gather(ledger: Ledger, feed: str, *, limits: Limits, day: date | None, run_i
 def gather_exhausted(ledger: Ledger, feed: str, *, limits: Limits) -> Load | None:
     """Claim a submission that ended its worker at every attempt, to be ended itself; None if there is none."""
     with ledger.transaction() as tx:
-        return jobs.claim_exhausted(tx, feed=feed, lease_seconds=limits.lease_seconds)
+        return jobs.claim_exhausted(tx, feed=feed, lease_seconds=limits.lease_seconds, attempts_max=limits.attempts_max)
 
 
 class Lease:

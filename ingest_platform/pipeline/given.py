@@ -3,7 +3,6 @@
 Who reads and who stages is not known here.
 """
 
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import polars as pl
+
+from ingest_platform.storage.scratch import ScratchFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,6 @@ Frames: TypeAlias = Generator[Given]
 
 @contextmanager
 def staging_folder(staging_dir: Path, name: str) -> Generator[Path]:
-    """Make a folder for files on their way; it is gone afterwards, whatever happened."""
-    folder = staging_dir / name
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Make a folder for files on their way; it is gone afterwards, and swept if this process is killed."""
+    with ScratchFolder(staging_dir, name) as folder:
+        yield folder.path

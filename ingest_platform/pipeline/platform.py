@@ -27,6 +27,10 @@ class Limits:
     lease_seconds: float = 15.0
     # A fault of ours is retried with growing pauses, in all for about an hour, before the job is given up.
     faults_max: int = 60
+    # A submission whose worker died so often is poison, and is failed (promise 11).
+    attempts_max: int = 3
+    # A dropped file that would leave less of the disk waits where it lies.
+    disk_free_bytes_min: int = 512 * MIB
     # One dropped file; larger ones are refused with the limit named.
     file_bytes_max: int = 4 * 1024 * MIB
 
@@ -47,8 +51,13 @@ class Platform:
 
     @property
     def staging_dir(self) -> Path:
-        """Where frames wait between parser and warehouse, one folder a load; emptied at start."""
+        """Where frames wait between parser and warehouse, one folder a load."""
         return self.data_dir / "run" / "staging"
+
+    @property
+    def spill_dir(self) -> Path:
+        """Where DuckDB puts what does not fit into memory, one folder a process."""
+        return self.data_dir / "run" / "spill"
 
     def close(self) -> None:
         """Close everything, the last opened first."""

@@ -354,6 +354,11 @@ def claim(
     return Load(id=load_id, feed=feed, fence=fence, day=day or today, submissions=submissions(tx, ids))
 
 
+def known_ids(tx: Transaction, ids: Sequence[str]) -> set[str]:
+    """Tell which of some ids are those of jobs."""
+    return {job_id for (job_id,) in tx.execute("SELECT id FROM jobs WHERE id = ANY(%s)", (list(ids),))}
+
+
 def claim_exhausted(
     tx: Transaction, *, feed: str, lease_seconds: float, attempts_max: int = ATTEMPTS_MAX
 ) -> Load | None:

@@ -22,6 +22,6 @@ def test_upkeep_changes_no_row_and_says_what_it_did(runs: LocalRuns, place: Work
         for entry in runs.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
         if entry.dagster_event and entry.dagster_event.asset_key and entry.asset_materialization
     }
-    assert set(told) == {"lake", "archive", "request_memory", "run_history"}
+    assert set(told) == {"lake", "archive", "leftovers", "request_memory", "run_history"}
     assert told["lake"]["rows flushed"].value
     assert told["run_history"]["runs left"].value == 1

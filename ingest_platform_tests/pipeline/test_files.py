@@ -56,6 +56,7 @@ MIB = 1024 * 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     file_bytes_max: int = 64 * MIB
+    disk_free_bytes_min: int = MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -668,6 +669,8 @@ def test_a_file_that_the_disk_has_no_room_for_waits_where_it_is(stores: Stores) 
     free = os.statvfs(stores.data_dir)
     room = free.f_bavail * free.f_frsize
     assert stores.collect(room_bytes=2 * room) == []
+    limits = Limits(disk_free_bytes_min=2 * room)
+    assert Stores(data_dir=stores.data_dir, ledger=stores.ledger, blobs=stores.blobs, limits=limits).collect() == []
     assert stores.landed() == ["large.csv"]
     assert len(stores.collect()) == 1
 

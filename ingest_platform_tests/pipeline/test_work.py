@@ -467,6 +467,15 @@ def test_poison_fails_alone_after_three_attempts_and_its_neighbours_are_stored(p
     assert len(rows(platform)) == 5
 
 
+def test_attempts_are_as_many_as_the_limits_allow(platform: Platform) -> None:
+    strict = dataclasses.replace(platform, limits=Limits(attempts_max=1))
+    poison = submit(strict, reading())
+    load = _claim(strict)
+    run_out(strict.ledger, load)
+    work(strict)
+    assert (job_of(strict, poison).error_code, job_of(strict, poison).attempts) == ("attempts_exhausted", 1)
+
+
 def test_one_that_was_stored_before_its_worker_died_is_settled_even_when_its_attempts_are_used_up(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
