@@ -11,7 +11,7 @@ from ingest_platform.api.body import Body
 from ingest_platform.api.replies import Reply
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.domain.errors import Conflict, Unprocessable
-from ingest_platform.pipeline.admit import Kept, Principal, Rate
+from ingest_platform.pipeline.admit import Principal, Rate
 from ingest_platform.storage import idempotency
 from ingest_platform.storage.ledger import Transaction
 
@@ -33,7 +33,7 @@ class Keyed:
     """The idempotency key of a request. `digest` is of its body, once that is known."""
 
     scope: idempotency.Scope
-    kept: Kept
+    kept: idempotency.Kept
     digest: bytes | None = None
     finished: bool = False
 

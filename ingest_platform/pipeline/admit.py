@@ -6,7 +6,7 @@ Nothing of a submission is written here, and nothing of HTTP is known.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import LiteralString
 
 from ingest_platform.domain.errors import Forbidden, IngestError, RateLimited, Refusal, Unauthenticated
@@ -73,9 +73,6 @@ class Rate:
     remaining: int
 
 
-Kept = idempotency.Reserved | idempotency.InFlight | idempotency.Answered
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """The decision: a principal, or a refusal. The rate is known in most refusals too."""
@@ -84,7 +81,7 @@ class Admission:
     refusal: Refusal | None = None
     rate: Rate | None = None
     keyed: idempotency.Scope | None = None
-    kept: Kept | None = None
+    kept: idempotency.Kept | None = None
 
 
 class Admitter:
@@ -210,17 +207,15 @@ def _weigh(ask: Ask, who: Principal | Unauthenticated, share: _Share) -> Admissi
 
 
 def _reserve(tx: Transaction, asks: Sequence[Ask], decided: Sequence[Admission]) -> list[Admission]:
-    answers = list(decided)
-    places = [
-        (scope.route, scope.key, scope.workspace, place, scope)
-        for place, (ask, admission) in enumerate(zip(asks, decided, strict=True))
-        if (scope := _scope(ask, admission)) is not None
+    scopes = [_scope(ask, admission) for ask, admission in zip(asks, decided, strict=True)]
+    wanted = [scope for scope in scopes if scope is not None]
+    if not wanted:
+        return list(decided)
+    kept = iter(idempotency.reserve_each(tx, wanted, seconds=RESERVED_SECONDS))
+    return [
+        admission if scope is None else replace(admission, keyed=scope, kept=next(kept))
+        for admission, scope in zip(decided, scopes, strict=True)
     ]
-    # In one order everywhere, so that two processes never wait for each other's rows.
-    for *_, place, scope in sorted(places, key=lambda each: each[:4]):
-        kept = idempotency.reserve(tx, scope, seconds=RESERVED_SECONDS)
-        answers[place] = Admission(principal=answers[place].principal, rate=answers[place].rate, keyed=scope, kept=kept)
-    return answers
 
 
 def _scope(ask: Ask, admission: Admission) -> idempotency.Scope | None:

@@ -1,8 +1,9 @@
 """Idempotency keys: the first answer, byte for byte, kept for 24 hours and shared by all API processes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import LiteralString, TypeAlias
 
 from ingest_platform.storage.ledger import Transaction
 
@@ -40,32 +41,64 @@ class Answered:
     response: bytes
 
 
-def reserve(tx: Transaction, scope: Scope, *, seconds: float) -> Reserved | InFlight | Answered:
+Kept: TypeAlias = Reserved | InFlight | Answered
+
+# In order of key, so that two processes never wait for each other's rows.
+_RESERVE: LiteralString = """
+INSERT INTO idempotency AS kept (workspace, route, key, in_flight_until)
+SELECT workspace, route, key, clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM unnest(%(workspaces)s::text[], %(routes)s::text[], %(keys)s::text[]) AS wanted (workspace, route, key)
+ORDER BY route, key, workspace
+ON CONFLICT (workspace, route, key) DO UPDATE
+    SET in_flight_until = excluded.in_flight_until, created_at = now(), status = NULL, body_sha256 = NULL,
+        headers = NULL, response = NULL
+    WHERE (kept.status IS NULL AND kept.in_flight_until < clock_timestamp())
+       OR kept.created_at < clock_timestamp() - make_interval(hours => %(kept_hours)s)
+RETURNING workspace, route, key
+"""
+_FIND: LiteralString = """
+SELECT kept.workspace, kept.route, kept.key, body_sha256, status, headers, response
+FROM unnest(%(workspaces)s::text[], %(routes)s::text[], %(keys)s::text[]) AS wanted (workspace, route, key)
+JOIN idempotency AS kept USING (workspace, route, key)
+WHERE status IS NOT NULL
+"""
+
+
+def reserve(tx: Transaction, scope: Scope, *, seconds: float) -> Kept:
     """Claim a key, or say what became of it. A reservation ends by itself, so that a killed process frees it."""
-    values = (scope.workspace, scope.route, scope.key)
-    taken = tx.execute(
-        """
-        INSERT INTO idempotency AS kept (workspace, route, key, in_flight_until)
-        VALUES (%s, %s, %s, clock_timestamp() + make_interval(secs => %s))
-        ON CONFLICT (workspace, route, key) DO UPDATE
-            SET in_flight_until = excluded.in_flight_until, created_at = now(), status = NULL, body_sha256 = NULL,
-                headers = NULL, response = NULL
-            WHERE (kept.status IS NULL AND kept.in_flight_until < clock_timestamp())
-               OR kept.created_at < clock_timestamp() - make_interval(hours => %s)
-        RETURNING 1
-        """,
-        (*values, seconds, KEPT_HOURS),
-    ).fetchone()
-    if taken is not None:
-        return Reserved()
-    row = tx.execute(
-        "SELECT body_sha256, status, headers, response FROM idempotency"
-        " WHERE workspace = %s AND route = %s AND key = %s",
-        values,
-    ).fetchone()
-    if row is None or row[1] is None:
-        return InFlight()
-    return Answered(body_sha256=row[0], status=row[1], headers=row[2], response=row[3])
+    return reserve_each(tx, [scope], seconds=seconds)[0]
+
+
+def reserve_each(tx: Transaction, scopes: Sequence[Scope], *, seconds: float) -> list[Kept]:
+    """Claim keys together; of those who want the same one, the first may have it."""
+    wanted = set(scopes)
+    values = _columns(wanted) | {"seconds": seconds, "kept_hours": KEPT_HOURS}
+    reserved = {_scope(*row) for row in tx.execute(_RESERVE, values)}
+    answered: dict[Scope, Kept] = {}
+    if lost := wanted - reserved:
+        answered = {_scope(*row[:3]): _answered(*row[3:]) for row in tx.execute(_FIND, _columns(lost))}
+    kept: list[Kept] = []
+    for scope in scopes:
+        kept.append(Reserved() if scope in reserved else answered.get(scope, InFlight()))
+        reserved.discard(scope)
+    return kept
+
+
+def _columns(scopes: Iterable[Scope]) -> dict[str, object]:
+    ordered = list(scopes)
+    return {
+        "workspaces": [scope.workspace for scope in ordered],
+        "routes": [scope.route for scope in ordered],
+        "keys": [scope.key for scope in ordered],
+    }
+
+
+def _scope(workspace: str, route: str, key: str) -> Scope:
+    return Scope(workspace=workspace, route=route, key=key)
+
+
+def _answered(body_sha256: bytes, status: int, headers: Mapping[str, str], response: bytes) -> Answered:
+    return Answered(body_sha256=body_sha256, status=status, headers=headers, response=response)
 
 
 def extend(tx: Transaction, scope: Scope, *, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Idempotency keys: one first, everybody else hears its answer."""
 
 import dataclasses
+import random
 
 import psycopg
 import pytest
@@ -53,6 +54,29 @@ def test_a_key_belongs_to_its_workspace_and_route(ledger: Ledger, other: Scope) 
 def test_only_one_of_many_at_once_is_the_first(ledger: Ledger) -> None:
     told = at_once(lambda _: _reserve(ledger), times=8)
     assert sorted(type(each).__name__ for each in told) == ["InFlight"] * 7 + ["Reserved"]
+
+
+def test_keys_reserved_together_are_each_as_if_reserved_alone_and_in_their_order(ledger: Ledger) -> None:
+    answered, in_flight, free, other = (Scope(workspace="acme", route="r", key=key) for key in "dcba")
+    _reserve(ledger, answered)
+    with ledger.transaction() as tx:
+        idempotency.finish(tx, answered, ANSWER)
+    _reserve(ledger, in_flight)
+    with ledger.transaction() as tx:
+        told = idempotency.reserve_each(tx, [free, answered, in_flight, free, other, answered], seconds=60)
+    assert told == [Reserved(), ANSWER, InFlight(), InFlight(), Reserved(), ANSWER]
+
+
+def test_keys_reserved_together_in_any_order_by_many_never_deadlock(ledger: Ledger) -> None:
+    scopes = [Scope(workspace="acme", route="r", key=f"k-{number}") for number in range(50)]
+
+    def reserve_all(place: int) -> list[object]:
+        with ledger.transaction() as tx:
+            return list(idempotency.reserve_each(tx, random.Random(place).sample(scopes, len(scopes)), seconds=60))
+
+    told = [each for all_told in at_once(reserve_all, times=6) for each in all_told]
+    assert told.count(Reserved()) == len(scopes)
+    assert told.count(InFlight()) == len(scopes) * 5
 
 
 def test_a_reservation_ends_by_itself_unless_it_is_extended(ledger: Ledger) -> None:
