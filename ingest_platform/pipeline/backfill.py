@@ -15,7 +15,7 @@ from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.submission import Load, Submission
 from ingest_platform.pipeline.archive import archived_submissions
 from ingest_platform.pipeline.given import staging_folder
-from ingest_platform.pipeline.load import load_records
+from ingest_platform.pipeline.load import deriving, load_records
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.report import RunReport, load_report
 from ingest_platform.pipeline.settle import decide_all
@@ -62,6 +62,7 @@ def work_day_again(
                     fence=fence,
                     staged=staged_jobs(page),
                     frames=frames,
+                    derive=deriving(feed, platform.ledger),
                     again=True,
                 )
         settled = decide_all(reading.jobs, loaded)

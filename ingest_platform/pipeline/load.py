@@ -1,12 +1,14 @@
 """Load: accepted records into the warehouse, in one transaction that also remembers which jobs it has taken in.
 
-Loading a job twice gives the same rows and the same outcomes. Which record of a key counts is decided in `dedupe.py`.
+Loading a job twice gives the same rows and the same outcomes. What the records of a key make of its row
+is decided in `dedupe.py` and `fold.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +20,12 @@ import zstandard
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import WarehouseFault
-from ingest_platform.domain.feed import KeyedTable
-from ingest_platform.domain.outcome import Outcome
-from ingest_platform.pipeline.dedupe import (
-    FRAME,
-    HIT_ROWS,
-    JOBS,
-    LOSER_ROWS,
-    STAGED_ROWS,
-    UNSTAGE,
-    MergeStatements,
-    merge_statements,
-)
+from ingest_platform.domain.feed import Feed, FoldedTable, Table
+from ingest_platform.pipeline.dedupe import merge
+from ingest_platform.pipeline.fold import Deriving, fold
 from ingest_platform.pipeline.given import Given, Withdrawn
+from ingest_platform.pipeline.staging import FRAME, JOBS, UNSTAGE, Fates, StagingStatements, staging_statements
+from ingest_platform.storage.ledger import Ledger
 from ingest_platform.storage.warehouse import LakeSession, LakeTransaction, Rows, Warehouse
 
 # Frames are staged together up to about this many rows: a thousand frames of one row must not be a thousand statements.
@@ -59,14 +54,20 @@ class LoadedJob:
     outcome: npt.NDArray[np.uint8]
 
 
+def deriving(feed: Feed, ledger: Ledger) -> Deriving | None:
+    """Give a feed's `derive` the ledger that it works with."""
+    return None if feed.derive is None else partial(feed.derive, ledger=ledger)
+
+
 def load_records(
     warehouse: Warehouse,
     *,
-    table: KeyedTable,
+    table: Table,
     load_id: str,
     fence: int,
     staged: Sequence[StagedJob],
     frames: Iterable[Given],
+    derive: Deriving | None = None,
     again: bool = False,
     still_ours: Callable[[], bool] | None = None,
 ) -> dict[str, LoadedJob]:
@@ -74,12 +75,12 @@ def load_records(
 
     `frames` are typed frames, or Parquet and Arrow files of them: `submission`, `record_index` and the table's columns.
     They are staged as they come, before the table's turn is taken; what is withdrawn is unstaged.
-    `again` is for jobs that were settled long ago: they are neither looked up nor remembered. `still_ours` asks the
-    ledger whether the load is ours, once nobody can take it away unnoticed. Raises LeaseLost or WarehouseFault, and has
-    changed nothing then.
+    `derive` works out the derived columns of a folded table's rows. `again` is for jobs that were settled long ago:
+    they are neither looked up nor remembered. `still_ours` asks the ledger whether the load is ours, once nobody can
+    take it away unnoticed. Raises LeaseLost or WarehouseFault, and has changed nothing then.
     """
     warehouse.ensure([table])
-    statements = merge_statements(table)
+    statements = staging_statements(table)
     with closing(warehouse.session()) as session:
         _stage(session, statements, staged, frames)
         reach("load.staged")
@@ -88,14 +89,14 @@ def load_records(
             fresh = [job for job in staged if job.job_id not in known]
             if known:
                 lake.execute(UNSTAGE, [[job.submission for job in staged if job.job_id in known]])
-            loaded = _split(fresh, *_merge(lake, statements)) if fresh else {}
+            loaded = _split(fresh, _merged(lake, table, derive)) if fresh else {}
             if not again and fresh:
                 _remember(lake, statements, load_id=load_id, jobs=fresh, loaded=loaded)
             reach("load.merged")
     return known | loaded
 
 
-def recall(warehouse: Warehouse, *, table: KeyedTable, fence: int, staged: Sequence[StagedJob]) -> dict[str, LoadedJob]:
+def recall(warehouse: Warehouse, *, table: Table, fence: int, staged: Sequence[StagedJob]) -> dict[str, LoadedJob]:
     """Tell which jobs were loaded, and what became of their records.
 
     A worker that was stopped while it loaded them can't commit after this, so the answer is final for jobs that are not
@@ -105,12 +106,12 @@ def recall(warehouse: Warehouse, *, table: KeyedTable, fence: int, staged: Seque
     with closing(warehouse.session()) as session:
         _name_jobs(session, staged)
         with warehouse.writing(table.name, fence=fence, session=session) as lake:
-            return _applied(lake, merge_statements(table), staged)
+            return _applied(lake, staging_statements(table), staged)
 
 
 def _stage(
     session: LakeSession,
-    statements: MergeStatements,
+    statements: StagingStatements,
     staged: Sequence[StagedJob],
     frames: Iterable[Given],
 ) -> None:
@@ -182,7 +183,7 @@ def _file_rows(path: Path) -> Rows:
         raise WarehouseFault(f"the staged file {path.name} can't be read") from error
 
 
-def _applied(lake: LakeTransaction, statements: MergeStatements, staged: Sequence[StagedJob]) -> dict[str, LoadedJob]:
+def _applied(lake: LakeTransaction, statements: StagingStatements, staged: Sequence[StagedJob]) -> dict[str, LoadedJob]:
     """Look up which of the jobs were loaded before, with their outcomes."""
     if not staged:
         return {}
@@ -192,36 +193,16 @@ def _applied(lake: LakeTransaction, statements: MergeStatements, staged: Sequenc
     return {job_id: _unpack(job_id, records, codes) for job_id, records, codes in rows}
 
 
-def _merge(
-    lake: LakeTransaction, statements: MergeStatements
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Merge what is staged; submission, record index and outcome of every record."""
-    low, high = (column[0].as_py() for column in lake.fetch(statements.bounds).columns)
-    rows = lake.fetch(STAGED_ROWS)
-    row, submission, record_index = (column.to_numpy() for column in rows.columns)
-    fate = np.full(row.max(initial=-1) + 1, Outcome.CREATED, dtype=np.uint8)
-    if len(row):
-        lake.execute(statements.find_losers)
-        losers = lake.fetch(LOSER_ROWS)
-        lake.execute(statements.find_hits, [low, high])
-        hits = lake.fetch(HIT_ROWS)
-        fate[losers.column(0).to_numpy()] = Outcome.SUPERSEDED
-        fate[hits.column(0).to_numpy()] = hits.column(1).to_numpy()
-        if np.any(hits.column(2).to_numpy()):
-            lake.execute(statements.delete_hits, [low, high])
-        lake.execute(statements.insert_winners if len(losers) or len(hits) else statements.insert_fresh)
-    return submission, record_index, fate[row]
+def _merged(lake: LakeTransaction, table: Table, derive: Deriving | None) -> Fates:
+    if isinstance(table, FoldedTable):
+        return fold(lake, table, derive)
+    return merge(lake, table)
 
 
-def _split(
-    jobs: Sequence[StagedJob],
-    submission: npt.NDArray[np.uint32],
-    record_index: npt.NDArray[np.int64],
-    outcome: npt.NDArray[np.uint8],
-) -> dict[str, LoadedJob]:
+def _split(jobs: Sequence[StagedJob], fates: Fates) -> dict[str, LoadedJob]:
     """Part the outcomes by job, each in order of the record index."""
-    order = np.lexsort((record_index, submission))
-    submission, record_index, outcome = submission[order], record_index[order], outcome[order]
+    order = np.lexsort((fates.record_index, fates.submission))
+    submission, record_index, outcome = fates.submission[order], fates.record_index[order], fates.outcome[order]
     ordinals = np.array([job.submission for job in jobs], dtype=np.uint32)
     begins = np.searchsorted(submission, ordinals, side="left").tolist()
     ends = np.searchsorted(submission, ordinals, side="right").tolist()
@@ -233,7 +214,7 @@ def _split(
 
 def _remember(
     lake: LakeTransaction,
-    statements: MergeStatements,
+    statements: StagingStatements,
     *,
     load_id: str,
     jobs: Sequence[StagedJob],

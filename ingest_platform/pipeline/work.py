@@ -21,7 +21,7 @@ from ingest_platform.domain.submission import Encoding, Format, Load, Submission
 from ingest_platform.pipeline.check import check
 from ingest_platform.pipeline.gather import Lease, gather, gather_exhausted
 from ingest_platform.pipeline.given import Frames, Withdrawn, staging_folder
-from ingest_platform.pipeline.load import StagedJob, load_records, recall
+from ingest_platform.pipeline.load import StagedJob, deriving, load_records, recall
 from ingest_platform.pipeline.parse import parse_many
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.references import origins_of
@@ -174,6 +174,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
                 fence=load.fence,
                 staged=staged_jobs(load.submissions),
                 frames=frames,
+                derive=deriving(feed, platform.ledger),
                 still_ours=lambda: _holds(platform, load, begun=begun),
             )
         lease.check()

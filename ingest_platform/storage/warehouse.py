@@ -1,7 +1,7 @@
 """The warehouse: DuckLake tables (Parquet files, catalog in PostgreSQL), opened by DuckDB. The only importer of duckdb.
 
-How records are merged is not known here (`pipeline/dedupe.py`); that a table has one writer at a time, and that a
-writer which lost its turn changes nothing, is.
+How records are merged is not known here (`pipeline/dedupe.py`, `pipeline/fold.py`); that a table has one writer at a
+time, and that a writer which lost its turn changes nothing, is.
 
 DuckLake has no unique keys and lets two transactions insert the same new key. Therefore a writer holds the table's turn
 (`turns.py`), and as its first statement replaces the one row of the table's fence. A writer that was stopped while it
@@ -26,7 +26,7 @@ from psycopg import conninfo, sql
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import Fault, LeaseLost, WarehouseFault
-from ingest_platform.domain.feed import Column, KeyedTable
+from ingest_platform.domain.feed import Column, FoldedTable, Table
 from ingest_platform.storage.turns import (
     CONNECT_SECONDS_MAX,
     HELD_SECONDS_MAX,
@@ -41,7 +41,7 @@ Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 CATALOG_SCHEMA = "lake"
 # Attaching and creating tables by two processes at once is a conflict for DuckLake, so they take turns at that too.
 SET_UP = "set up"
-# Of each keyed table: its rows, the jobs that it has taken in, its fence.
+# Of each table: its rows (and its records, if it is a folded one), the jobs that it has taken in, its fence.
 SCHEMAS = ("main", "applied", "fences")
 # Rows of one insert that lie in PostgreSQL until they are flushed, instead of in a small file. See docs/decisions/0002.
 INLINED_ROWS_MAX = 250
@@ -51,12 +51,14 @@ FLUSHED_ROWS_MIN = 20_000
 # Files of compaction; a file is rewritten whole when many of its rows are deleted.
 FILE_SIZE_TARGET = "128MB"
 DELETED_SHARE_MAX = 0.1
+# Of files that are sorted by a hash: a look-up of few keys reads few groups. See docs/decisions/0003.
+SORTED_GROUP_ROWS = 10_240
 # Snapshots are kept for six times as long as a writer may sleep; by them DuckLake finds that one was overtaken.
 SNAPSHOT_AGE = timedelta(hours=1)
 # Files merged while a table's turn is held; the others wait for the next upkeep.
 MERGED_FILES_MAX = 200
 
-# What every keyed table has besides its own columns. `accepted_seq` and `accepted_index` are the place in the order of
+# What every table has besides its own columns. `accepted_seq` and `accepted_index` are the place in the order of
 # acceptance of the last record that said what the row says; the others are of the record that first said so.
 KERNEL_COLUMNS = (
     Column(name="workspace", type="VARCHAR"),
@@ -66,6 +68,18 @@ KERNEL_COLUMNS = (
     Column(name="accepted_index", type="BIGINT"),
     Column(name="accepted_at", type="TIMESTAMPTZ"),
 )
+# What the fold counts of each row of a folded table. `said` is a digest of the given columns, by which a record that
+# says nothing new is known without reading them.
+FOLD_COLUMNS = (
+    Column(name="occurrences", type="BIGINT"),
+    Column(name="first_seen_at", type="TIMESTAMPTZ"),
+    Column(name="last_seen_at", type="TIMESTAMPTZ"),
+    Column(name="created_at", type="TIMESTAMPTZ"),
+    Column(name="updated_at", type="TIMESTAMPTZ"),
+    Column(name="said", type="UBIGINT"),
+)
+# What a folded table's records have besides its own columns: the place of each, which nothing moves.
+RECORD_COLUMNS = tuple(column for column in KERNEL_COLUMNS if column.name != "accepted_index")
 APPLIED_COLUMNS = (
     Column(name="load_id", type="VARCHAR"),
     Column(name="job_id", type="VARCHAR"),
@@ -98,17 +112,29 @@ def literal(text: str) -> str:
 
 
 def rows_of(table: str) -> str:
-    """Name the lake table that holds a keyed table's rows."""
+    """Name the lake table that holds a table's rows."""
     return f"lake.main.{quoted(table)}"
 
 
+def records_of(table: FoldedTable) -> str:
+    """Name the lake table that keeps every accepted record of a folded table."""
+    return rows_of(table.records_name)
+
+
+def columns_of(table: Table) -> tuple[Column, ...]:
+    """List the columns of a table's rows, in their order."""
+    if isinstance(table, FoldedTable):
+        return (*table.columns, *FOLD_COLUMNS, *table.derived, *KERNEL_COLUMNS)
+    return (*table.columns, *KERNEL_COLUMNS)
+
+
 def applied_of(table: str) -> str:
-    """Name the lake table that remembers which jobs a keyed table has taken in, and with what outcome."""
+    """Name the lake table that remembers which jobs a table has taken in, and with what outcome."""
     return f"lake.applied.{quoted(table)}"
 
 
 def fence_of(table: str) -> str:
-    """Name the lake table with the one row that every writer of a keyed table replaces.
+    """Name the lake table with the one row that every writer of a table replaces.
 
     It is a table of its own, because DuckLake finds conflicts by table: writers of two tables must not meet.
     """
@@ -240,19 +266,27 @@ class Warehouse:
         with closing(self.session()) as session:
             return session.fetch(query, params)
 
-    def ensure(self, tables: Sequence[KeyedTable]) -> None:
+    def ensure(self, tables: Sequence[Table]) -> None:
         """Create the lake's tables that are missing; safe when two processes do it at once."""
         missing = [table for table in tables if table.name not in self._ensured]
         if not missing:
             return
-        with closing(self.session()) as session, self._turns.taken(SET_UP), session.transaction() as transaction:
-            for schema in SCHEMAS:
-                transaction.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
-            for table in missing:
-                _create(transaction, rows_of(table.name), (*table.columns, *KERNEL_COLUMNS))
-                _create(transaction, applied_of(table.name), APPLIED_COLUMNS)
-                _create(transaction, fence_of(table.name), FENCE_COLUMNS)
-                _begin_fence(transaction, table.name)
+        folded = [table for table in missing if isinstance(table, FoldedTable)]
+        with closing(self.session()) as session, self._turns.taken(SET_UP):
+            with session.transaction() as transaction:
+                for schema in SCHEMAS:
+                    transaction.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
+                for table in missing:
+                    if isinstance(table, FoldedTable):
+                        _create_sorted(transaction, table)
+                    else:
+                        _create(transaction, rows_of(table.name), columns_of(table))
+                    _create(transaction, applied_of(table.name), APPLIED_COLUMNS)
+                    _create(transaction, fence_of(table.name), FENCE_COLUMNS)
+                    _begin_fence(transaction, table.name)
+            # DuckLake takes options of tables that are committed only.
+            for table in folded:
+                _size_groups(session, table)
         self._ensured.update(table.name for table in missing)
 
     @contextmanager
@@ -294,7 +328,7 @@ class Warehouse:
                 own.close()
 
     def inlined_rows(self) -> dict[str, int]:
-        """Count the rows of each keyed table that lie in PostgreSQL and not yet in files, its bookkeeping included."""
+        """Count the rows of each table that lie in PostgreSQL and not yet in files, its bookkeeping included."""
         listed = """
             SELECT t.table_name, i.table_name FROM {0}.ducklake_inlined_data_tables AS i
             JOIN {0}.ducklake_table AS t USING (table_id) WHERE t.end_snapshot IS NULL
@@ -337,10 +371,10 @@ class Warehouse:
             for table in tables:
                 done["jobs forgotten"] += self._forget_applied(table, applied_age)
                 done["rows flushed"] += self.flush_inlined(table)
-                for schema in SCHEMAS:
+                for schema, name in _tables_of(session, table):
                     with self._turns.taken(table):
-                        done["files rewritten"] += _rewrite(session, schema, table)
-                        done["files merged"] += _merge_files(session, schema, table)
+                        done["files rewritten"] += _rewrite(session, schema, name)
+                        done["files merged"] += _merge_files(session, schema, name)
             done["snapshots expired"] = _count(
                 session, f"CALL ducklake_expire_snapshots('lake', older_than => now() - {_interval(snapshot_age)})"
             )
@@ -377,7 +411,7 @@ class Warehouse:
 
     def _flush(self, table: str) -> int:
         with closing(self.session()) as session:
-            return sum(_flush(session, schema, table) for schema in SCHEMAS)
+            return sum(_flush(session, schema, name) for schema, name in _tables_of(session, table))
 
     def _forget_applied(self, table: str, age: timedelta) -> int:
         statement = f"DELETE FROM {applied_of(table)} WHERE applied_at < now() - {_interval(age)}"
@@ -502,6 +536,30 @@ def _create(session: LakeSession, name: str, columns: Sequence[Column]) -> None:
     session.execute(f"CREATE TABLE IF NOT EXISTS {name} ({listed})")
 
 
+def _create_sorted(session: LakeSession, table: FoldedTable) -> None:
+    """Create what a folded table is sorted in. Sorting an old one again is a change that writers collide with."""
+    known = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' AND table_name = ?"
+    columns = {table.name: columns_of(table), table.records_name: (*table.columns, *RECORD_COLUMNS)}
+    for name, listed in columns.items():
+        if session.fetch(known, [name]).num_rows == 0:
+            _create(session, rows_of(name), listed)
+            session.execute(f"ALTER TABLE {rows_of(name)} SET SORTED BY ({quoted(table.identity)})")
+
+
+def _size_groups(session: LakeSession, table: FoldedTable) -> None:
+    option = "parquet_row_group_size"
+    for name in (table.name, table.records_name):
+        told = session.fetch(
+            "SELECT 1 FROM lake.options() WHERE option_name = ? AND scope_entry = ? AND value = ?",
+            [option, f"main.{name}", str(SORTED_GROUP_ROWS)],
+        )
+        if told.num_rows == 0:
+            session.execute(
+                f"CALL lake.set_option({literal(option)}, {SORTED_GROUP_ROWS}, schema => 'main',"
+                f" table_name => {literal(name)})"
+            )
+
+
 def _begin_fence(session: LakeSession, table: str) -> None:
     session.execute(f"INSERT INTO {fence_of(table)} SELECT 0 WHERE NOT EXISTS (FROM {fence_of(table)})")
 
@@ -512,6 +570,16 @@ def _replace_fence(session: LakeSession, table: str, fence: int) -> None:
     if deleted != 1:
         raise WarehouseFault(f"the fence of {table} has {deleted} rows; it must have one")
     session.execute(f"INSERT INTO {fence_of(table)} VALUES (?)", [fence])
+
+
+def _tables_of(session: LakeSession, table: str) -> list[tuple[str, str]]:
+    """List what the lake has of a table, by schema: its rows and bookkeeping, and its records if it is a folded one."""
+    found = session.fetch(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'lake'"
+        " AND (table_name = $1 OR (schema_name = 'main' AND table_name = $1 || '_records'))",
+        [table],
+    )
+    return list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
 
 def _flush(session: LakeSession, schema: str, table: str) -> int:

@@ -1,0 +1,377 @@
+"""Fold: what all accepted records of a key say together, as SQL made from a folded table's declaration.
+
+Records are taken in order of acceptance. Given fields replace and omitted ones stay; a record whose `newer` is older
+than what was said before it is stale and changes nothing. Usually all staged records of a key are later than the row's
+last one: then they are folded onto the row. Otherwise the key is folded again, from every record of it that is kept.
+So any cut of any order of loads leaves the same rows; and a record that is kept already changes nothing.
+
+A table may have many millions of rows, of which a load touches a few anywhere. Therefore it is read by its hash, and of
+the touched rows only the narrow columns that every fold needs, and those given columns that some record omits: what a
+row says besides is known by a digest (`said`). In which transaction this happens is not known here (`load.py`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ingest_platform.domain.errors import WarehouseFault
+from ingest_platform.domain.feed import Column, FoldedTable
+from ingest_platform.domain.outcome import Outcome
+from ingest_platform.pipeline.staging import (
+    FRAME,
+    JOBS,
+    STAGED,
+    STAGED_ROWS,
+    Fates,
+    keys,
+    listed,
+    same_key,
+)
+from ingest_platform.storage.warehouse import RECORD_COLUMNS, LakeTransaction, columns_of, quoted, records_of, rows_of
+
+# Names of temporary tables. STORED: the touched rows, narrow; DOUBTED: staged records that may be kept already, or may
+# be earlier than the row's last; KNOWN: those that are kept; LATE: keys to be folded again, HISTORY: their records;
+# CARRIED: what the touched rows say in columns that some record omits; STATES: what a key says after each record;
+# DERIVED: the derived columns of the rows to be written.
+STORED = "stored"
+DOUBTED = "doubted"
+KNOWN = "known"
+LATE = "late"
+HISTORY = "history"
+CARRIED = "carried"
+STATES = "states"
+WRITTEN = "written"
+DERIVED = "derived"
+
+# Rows handed to `derive` at once: a file of a million issues must not be in memory as one frame.
+DERIVED_ROWS = 50_000
+
+Deriving = Callable[[pl.DataFrame], pl.DataFrame]
+
+FATE_ROWS = f"SELECT staged_row, outcome FROM {STATES} WHERE staged_row IS NOT NULL"
+DOUBTED_COUNT = f"SELECT count(*) FROM {DOUBTED}"
+LATE_COUNT = f"SELECT count(*) FROM {LATE}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldStatements:
+    """The statements of one table, in the order in which they run."""
+
+    find_stored: str
+    find_doubted: str
+    # Instead of these three where nothing is doubted.
+    find_nothing: tuple[str, ...]
+    find_known: str
+    find_late: str
+    find_history: str
+    # How many staged records of touched rows omit each of the columns that may be omitted.
+    count_omitted: str
+    fold: str
+    # One of them, as the rows found by the hash are all of touched keys, or others have the same hash.
+    count_strangers: str
+    delete_by_hash: str
+    delete_by_key: str
+    insert_rows: str
+    insert_records: str
+
+
+def fold_statements(table: FoldedTable) -> FoldStatements:
+    """Make the statements that fold staged records into a table."""
+    hashed = quoted(table.identity)
+    return FoldStatements(
+        find_stored=f"""
+            CREATE TEMP TABLE {STORED} AS SELECT {listed(_narrow(table), of="r")}
+            FROM {rows_of(table.name)} AS r SEMI JOIN {STAGED} AS s ON r.{hashed} = s.{hashed}
+        """,
+        find_doubted=_find_doubted(table),
+        find_nothing=_find_nothing(table),
+        find_known=f"""
+            CREATE TEMP TABLE {KNOWN} AS SELECT d.staged_row FROM {DOUBTED} AS d JOIN {records_of(table)} AS r
+            ON r.{hashed} = d.{hashed} AND r.accepted_seq = d.accepted_seq AND r.record_index = d.record_index
+                AND {same_key(table, "r", "d")}
+        """,
+        find_late=f"""
+            CREATE TEMP TABLE {LATE} AS SELECT DISTINCT {hashed}, {listed(keys(table))} FROM {DOUBTED}
+            WHERE is_early AND staged_row NOT IN (FROM {KNOWN})
+        """,
+        find_history=f"""
+            CREATE TEMP TABLE {HISTORY} AS SELECT r.* FROM {records_of(table)} AS r
+            SEMI JOIN {LATE} AS l ON r.{hashed} = l.{hashed} AND {same_key(table, "r", "l")}
+        """,
+        count_omitted=_count_omitted(table),
+        fold=_fold(table),
+        count_strangers=f"SELECT count(*) FROM {STORED} AS r ANTI JOIN {STAGED} AS s ON {same_key(table, 'r', 's')}",
+        delete_by_hash=f"""
+            DELETE FROM {rows_of(table.name)} WHERE {hashed} IN (SELECT {hashed} FROM {WRITTEN} WHERE is_stored)
+        """,
+        delete_by_key=f"""
+            DELETE FROM {rows_of(table.name)} AS r USING {WRITTEN} AS w
+            WHERE w.is_stored AND r.{hashed} = w.{hashed} AND {same_key(table, "r", "w")}
+        """,
+        insert_rows=_insert_rows(table),
+        insert_records=_insert_records(table),
+    )
+
+
+def fold(lake: LakeTransaction, table: FoldedTable, derive: Deriving | None) -> Fates:
+    """Fold what is staged into a table, and keep every record."""
+    statements = fold_statements(table)
+    row, submission, record_index = (column.to_numpy() for column in lake.fetch(STAGED_ROWS).columns)
+    # What is kept already says nothing new; all others are judged.
+    fate = np.full(row.max(initial=-1) + 1, Outcome.UNCHANGED, dtype=np.uint8)
+    if len(row):
+        lake.execute(statements.find_stored)
+        _find_late(lake, statements)
+        _carry(lake, table, statements)
+        lake.execute(statements.fold)
+        judged = lake.fetch(FATE_ROWS)
+        fate[judged.column(0).to_numpy()] = judged.column(1).to_numpy()
+        _write(lake, table, statements, derive)
+    return Fates(submission=submission, record_index=record_index, outcome=fate[row])
+
+
+def _find_late(lake: LakeTransaction, statements: FoldStatements) -> None:
+    """Find the records that are kept already, and the keys that must be folded again."""
+    lake.execute(statements.find_doubted)
+    if not _count(lake, DOUBTED_COUNT):
+        for statement in statements.find_nothing:
+            lake.execute(statement)
+        return
+    lake.execute(statements.find_known)
+    lake.execute(statements.find_late)
+    lake.execute(statements.find_history if _count(lake, LATE_COUNT) else statements.find_nothing[-1])
+
+
+def _carry(lake: LakeTransaction, table: FoldedTable, statements: FoldStatements) -> None:
+    """Read what touched rows say in the columns that some record omits; usually few of them, and narrow ones."""
+    optional = _optional(table)
+    omitted = lake.fetch(statements.count_omitted)
+    wanted = [each for each, count in zip(optional, omitted.columns, strict=True) if count[0].as_py()]
+    lake.execute(_find_carried(table, wanted))
+
+
+def _write(lake: LakeTransaction, table: FoldedTable, statements: FoldStatements, derive: Deriving | None) -> None:
+    lake.execute(_find_written(table))
+    _derive(lake, table, derive)
+    if lake.fetch(f"SELECT 1 FROM {WRITTEN} WHERE is_stored LIMIT 1").num_rows:
+        strangers = _count(lake, statements.count_strangers)
+        lake.execute(statements.delete_by_key if strangers else statements.delete_by_hash)
+    lake.execute(statements.insert_rows)
+    lake.execute(statements.insert_records)
+
+
+def _derive(lake: LakeTransaction, table: FoldedTable, derive: Deriving | None) -> None:
+    """Let the feed work out the derived columns of the rows that are to be written, some at a time."""
+    columns = ", ".join(f"{quoted(each.name)} {each.type}" for each in table.derived)
+    lake.execute(f"CREATE TEMP TABLE {DERIVED} (written_row BIGINT NOT NULL{', ' + columns if columns else ''})")
+    if derive is None:
+        if table.derived:
+            raise WarehouseFault(f"nobody derives {', '.join(each.name for each in table.derived)} of {table.name}")
+        return
+    names = ["written_row", *(each.name for each in table.derived)]
+    shown = [each.name for each in columns_of(table) if each not in table.derived]
+    chunk = f"SELECT written_row, {listed(shown)} FROM {WRITTEN} WHERE written_row BETWEEN ? AND ?"
+    for begin in range(1, 1 + _count(lake, f"SELECT count(*) FROM {WRITTEN}"), DERIVED_ROWS):
+        rows = _frame(lake.fetch(chunk, [begin, begin + DERIVED_ROWS - 1]))
+        derived = derive(rows).select(names)
+        if derived.height != rows.height:
+            raise WarehouseFault(f"{derived.height} of {rows.height} rows of {table.name} were derived")
+        with lake.seeing(FRAME, derived.to_arrow(compat_level=pl.CompatLevel.newest())):
+            lake.execute(f"INSERT INTO {DERIVED} ({listed(names)}) SELECT {listed(names)} FROM {FRAME}")
+
+
+def _frame(rows: pa.Table) -> pl.DataFrame:
+    made = pl.from_arrow(rows)
+    assert isinstance(made, pl.DataFrame)
+    return made
+
+
+def _count(lake: LakeTransaction, query: str) -> int:
+    return lake.fetch(query).column(0)[0].as_py()
+
+
+# What every fold needs of a stored row; the rest is known by its digest.
+_NARROW = ("accepted_seq", "occurrences", "first_seen_at", "said")
+
+
+def _narrow(table: FoldedTable) -> Sequence[str]:
+    return (table.identity, *keys(table), table.newer, *_NARROW)
+
+
+def _optional(table: FoldedTable) -> Sequence[Column]:
+    """List the given columns that a record may omit and that are not read anyway."""
+    given = set(table.given) - {table.newer}
+    return [each for each in table.columns if each.name in given and each.nullable]
+
+
+def _find_doubted(table: FoldedTable) -> str:
+    newer = quoted(table.newer)
+    return f"""
+        CREATE TEMP TABLE {DOUBTED} AS
+        SELECT s.rowid AS staged_row, s.{quoted(table.identity)}, {listed(keys(table), of="s")}, s.accepted_seq,
+            s.record_index, s.accepted_seq <= r.accepted_seq AS is_early
+        FROM {STAGED} AS s JOIN {STORED} AS r ON {same_key(table, "s", "r")}
+        WHERE s.accepted_seq <= r.accepted_seq OR s.{newer} < r.{newer}
+    """
+
+
+def _find_nothing(table: FoldedTable) -> tuple[str, ...]:
+    columns = listed((*(each.name for each in table.columns), *(each.name for each in RECORD_COLUMNS)))
+    return (
+        f"CREATE TEMP TABLE {KNOWN} AS SELECT staged_row FROM {DOUBTED} LIMIT 0",
+        f"CREATE TEMP TABLE {LATE} AS SELECT {quoted(table.identity)}, {listed(keys(table))} FROM {DOUBTED} LIMIT 0",
+        f"CREATE TEMP TABLE {HISTORY} AS SELECT {columns} FROM {records_of(table)} LIMIT 0",
+    )
+
+
+def _touching(table: FoldedTable) -> str:
+    """Find staged records that are folded onto a stored row."""
+    return f"""
+        FROM {STAGED} AS s JOIN {STORED} AS r ON {same_key(table, "s", "r")}
+        ANTI JOIN {LATE} AS l ON {same_key(table, "s", "l")}
+        WHERE s.rowid NOT IN (FROM {KNOWN})
+    """
+
+
+def _count_omitted(table: FoldedTable) -> str:
+    counts = [f"count(*) FILTER (s.{quoted(each.name)} IS NULL)" for each in _optional(table)]
+    return f"SELECT {', '.join(counts) or '0'} {_touching(table)}"
+
+
+def _find_carried(table: FoldedTable, wanted: Sequence[Column]) -> str:
+    """Make a table with every optional column, of which only the wanted ones are read."""
+    hashed, key = quoted(table.identity), keys(table)
+    unread = [each for each in _optional(table) if each not in wanted]
+    nulls = "".join(f", CAST(NULL AS {each.type}) AS {quoted(each.name)}" for each in unread)
+    if not wanted:
+        return f"CREATE TEMP TABLE {CARRIED} AS SELECT {listed(key)}{nulls} FROM {STORED} LIMIT 0"
+    omitted = " OR ".join(f"s.{quoted(each.name)} IS NULL" for each in wanted)
+    return f"""
+        CREATE TEMP TABLE {CARRIED} AS
+        SELECT {listed(key, of="t")}, {listed((each.name for each in wanted), of="t")}{nulls}
+        FROM {rows_of(table.name)} AS t
+        SEMI JOIN (SELECT s.{hashed} {_touching(table)} AND ({omitted})) AS o ON t.{hashed} = o.{hashed}
+    """
+
+
+def _events(table: FoldedTable) -> str:
+    """Lay out, of every key, the row or the kept records, and the staged records that are new."""
+    columns = [each.name for each in table.columns]
+    base = {
+        **dict.fromkeys(columns, "NULL"),
+        **{name: f"r.{quoted(name)}" for name in (table.identity, *table.key, table.newer) if name != "workspace"},
+        **{each.name: f"c.{quoted(each.name)}" for each in _optional(table)},
+    }
+    once = "CAST(1 AS BIGINT) AS occurrences, accepted_at AS first_seen_at, CAST(NULL AS UBIGINT) AS said"
+    return f"""
+        SELECT s.rowid AS staged_row, {listed(columns, of="s")}, s.workspace, j.job_id, s.record_index, s.accepted_seq,
+            s.record_index AS accepted_index, j.accepted_at, {once}
+        FROM {STAGED} AS s JOIN {JOBS} AS j USING (submission) WHERE s.rowid NOT IN (FROM {KNOWN})
+        UNION ALL
+        SELECT NULL, {listed(columns)}, workspace, job_id, record_index, accepted_seq, record_index, accepted_at, {once}
+        FROM {HISTORY}
+        UNION ALL
+        SELECT NULL, {", ".join(base[name] for name in columns)}, r.workspace, NULL, NULL, r.accepted_seq, -1, NULL,
+            r.occurrences, r.first_seen_at, r.said
+        FROM {STORED} AS r LEFT JOIN {CARRIED} AS c ON {same_key(table, "r", "c")}
+        SEMI JOIN {STAGED} AS s ON {same_key(table, "r", "s")}
+        ANTI JOIN {LATE} AS l ON {same_key(table, "r", "l")}
+    """
+
+
+def _fold(table: FoldedTable) -> str:
+    """Say what each key says after each of its records, and what that makes of the record."""
+    given = set(table.given)
+    key, newer = listed(keys(table)), quoted(table.newer)
+    others = [each.name for each in table.columns if each.name not in given]
+    kept = ["staged_row", *others, "workspace", "job_id", "record_index", "accepted_seq", "accepted_index"]
+    seen = ["accepted_at", "place", "is_stale"]
+    return f"""
+        CREATE TEMP TABLE {STATES} AS
+        WITH placed AS (
+            SELECT *, row_number() OVER ordered AS place,
+                coalesce({newer} < max({newer}) OVER (
+                    PARTITION BY {key} ORDER BY accepted_seq, accepted_index
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ), FALSE) AS is_stale
+            FROM ({_events(table)})
+            WINDOW ordered AS (PARTITION BY {key} ORDER BY accepted_seq, accepted_index)
+        ), folded AS (
+            SELECT {listed((*kept, *seen))}, said AS said_stored,
+                CAST(sum(occurrences) FILTER (NOT is_stale) OVER past AS BIGINT) AS occurrences,
+                first_value(first_seen_at) OVER past AS first_seen_at,
+                {", ".join(_folded(table, each) for each in table.given)}
+            FROM placed
+            WINDOW past AS (
+                PARTITION BY {key} ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            )
+        ), digested AS (SELECT *, coalesce(said_stored, {_digest(table)}) AS said FROM folded)
+        SELECT *,
+            place = max(place) FILTER (NOT is_stale) OVER whole
+                AND count(staged_row) FILTER (NOT is_stale) OVER whole > 0 AS is_written,
+            CAST(CASE
+                WHEN is_stale THEN {Outcome.STALE}
+                WHEN place = 1 THEN CASE WHEN EXISTS (FROM {LATE} AS l WHERE {same_key(table, "l", "digested")})
+                    THEN {Outcome.UPDATED} ELSE {Outcome.CREATED} END
+                WHEN said = lag(said) OVER (PARTITION BY {key} ORDER BY place) THEN {Outcome.UNCHANGED}
+                ELSE {Outcome.UPDATED}
+            END AS UTINYINT) AS outcome
+        FROM digested WINDOW whole AS (PARTITION BY {key})
+    """
+
+
+def _folded(table: FoldedTable, name: str) -> str:
+    column = quoted(name)
+    last = f"last_value(CASE WHEN NOT is_stale THEN {column} END IGNORE NULLS) OVER past"
+    default = table.defaults.get(name)
+    return f"{last} AS {column}" if default is None else f"coalesce({last}, {_literal(default)}) AS {column}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _digest(table: FoldedTable) -> str:
+    """Digest what is given, so that no two rows which say different things are alike."""
+    types = {each.name: each.type for each in table.columns}
+    parts = [_said(quoted(name), types[name]) for name in table.given]
+    return f"md5_number_lower(concat({', '.join(parts)}))"
+
+
+def _said(column: str, kind: str) -> str:
+    # A number for an instant, as the text of one depends on settings.
+    text = f"CAST(epoch_us({column}) AS VARCHAR)" if kind == "TIMESTAMPTZ" else f"CAST({column} AS VARCHAR)"
+    return f"coalesce(length({text}) || ':' || {text}, '-')"
+
+
+def _find_written(table: FoldedTable) -> str:
+    """Pick the state of each changed key after its last record that was not stale."""
+    # Not `rowid`, which does not count from 0 in a table of the same transaction.
+    return f"""
+        CREATE TEMP TABLE {WRITTEN} AS
+        SELECT row_number() OVER () AS written_row, w.*,
+            w.accepted_at AS last_seen_at, w.first_seen_at AS created_at, w.accepted_at AS updated_at,
+            EXISTS (FROM {STORED} AS r WHERE {same_key(table, "r", "w")}) AS is_stored
+        FROM {STATES} AS w WHERE is_written
+    """
+
+
+def _insert_rows(table: FoldedTable) -> str:
+    names = [each.name for each in columns_of(table)]
+    derived = {each.name for each in table.derived}
+    values = ", ".join(f"{'d' if name in derived else 'w'}.{quoted(name)}" for name in names)
+    join = f"JOIN {DERIVED} AS d USING (written_row)" if derived else ""
+    return f"INSERT INTO {rows_of(table.name)} ({listed(names)}) SELECT {values} FROM {WRITTEN} AS w {join}"
+
+
+def _insert_records(table: FoldedTable) -> str:
+    columns = [each.name for each in table.columns]
+    names: Iterable[str] = (*columns, *(each.name for each in RECORD_COLUMNS))
+    return f"""
+        INSERT INTO {records_of(table)} ({listed(names)})
+        SELECT {listed(columns, of="s")}, s.workspace, j.job_id, s.record_index, s.accepted_seq, j.accepted_at
+        FROM {STAGED} AS s JOIN {JOBS} AS j USING (submission) WHERE s.rowid NOT IN (FROM {KNOWN})
+    """
