@@ -28,6 +28,7 @@ from ingest_platform.pipeline.references import origins_of
 from ingest_platform.pipeline.report import LoadReport, RunReport, load_report
 from ingest_platform.pipeline.sandbox import ReadSubmission, run_apart
 from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
+from ingest_platform.pipeline.telling import Telling
 from ingest_platform.storage import jobs
 
 Step = TypeVar("Step")
@@ -166,6 +167,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
         staging_folder(platform.staging_dir, load.id) as folder,
     ):
         reading = Reading(platform, feed, load.submissions, folder=folder, watch=watch, progress=lease.check)
+        telling = Telling(platform.ledger, feed, load.submissions)
         with watch.stage("load"), closing(reading.frames()) as frames:
             loaded = load_records(
                 platform.warehouse,
@@ -173,7 +175,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
                 load_id=load.id,
                 fence=load.fence,
                 staged=staged_jobs(load.submissions),
-                frames=frames,
+                frames=telling.passing(frames),
                 derive=deriving(feed, platform.ledger),
                 still_ours=lambda: _holds(platform, load, begun=begun),
             )
@@ -186,7 +188,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
             run_id=run_id,
         )
         with watch.stage("settle"):
-            settle(platform.ledger, load, settled, costs)
+            settle(platform.ledger, load, settled, costs, also=lambda tx: telling.announce(tx, loaded))
     report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC))
     _say_settled(report, feed)
     return report
