@@ -30,6 +30,7 @@ from ingest_platform.pipeline.sandbox import ReadSubmission, run_apart
 from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
 from ingest_platform.pipeline.telling import Telling
 from ingest_platform.storage import jobs
+from ingest_platform.storage.blobs import BlobFault, BlobGone
 
 Step = TypeVar("Step")
 Result = TypeVar("Result")
@@ -116,7 +117,7 @@ def _work_or_put_back(platform: Platform, feed: Feed, load: Load, *, run_id: str
                 seconds=FAULT_PAUSE_SECONDS,
                 seconds_max=FAULT_PAUSE_SECONDS_MAX,
                 faults_max=platform.limits.faults_max,
-                blamed=fault.job_id if isinstance(fault, ParserFault) else None,
+                blamed=fault.job_id if isinstance(fault, (ParserFault, BlobFault)) else None,
             )
 
 
@@ -185,6 +186,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
             validated_at=reading.ended_at,
             stored_at=datetime.now(UTC),
             cpu_ms=round((time.process_time() - cpu_begun) * 1000),
+            bytes_written=reading.bytes_given,
             run_id=run_id,
         )
         with watch.stage("settle"):
@@ -232,7 +234,8 @@ class Reading:
 
     Small JSON bodies are read together, here; files and large bodies each in a process apart, with limits, which reads
     on while a frame of it is staged. `jobs`, in the order of the submissions, are known once all frames were taken;
-    `progress` is called now and then, and what it raises ends the reading.
+    `progress` is called now and then, and what it raises ends the reading. `bytes_given` is the size of the accepted
+    records as they are written to the staging table: in the warehouse's types, before the lake compresses them.
     """
 
     def __init__(
@@ -247,6 +250,8 @@ class Reading:
     ) -> None:
         self.jobs = [ReadJob(submission=submission) for submission in submissions]
         self.ended_at: datetime | None = None
+        # By submission; those that are read here count together.
+        self._bytes_given: dict[int, int] = {}
         self._platform = platform
         self._feed = feed
         self._folder = folder
@@ -259,12 +264,27 @@ class Reading:
         """Give the accepted records. To be taken to the end, or closed."""
         near = {ordinal: job.submission for ordinal, job in enumerate(self.jobs) if _is_near(job.submission)}
         if near:
-            yield self._read_near(near)
+            accepted = self._read_near(near)
+            self._bytes_given[-1] = round(accepted.estimated_size())
+            yield accepted
         for ordinal in range(len(self.jobs)):
             if ordinal not in near:
                 self._progress()
-                yield from self._read_apart(ordinal)
+                yield from self._counted(ordinal, self._read_apart(ordinal))
         self.ended_at = datetime.now(UTC)
+
+    @property
+    def bytes_given(self) -> int:
+        """Sum up what was given and not withdrawn."""
+        return sum(self._bytes_given.values())
+
+    def _counted(self, ordinal: int, frames: Frames) -> Frames:
+        with closing(frames):
+            for frame in frames:
+                taken = frame.stat().st_size if isinstance(frame, Path) else 0
+                before = 0 if isinstance(frame, Withdrawn) else self._bytes_given.get(ordinal, 0)
+                self._bytes_given[ordinal] = before + taken
+                yield frame
 
     def finish(self) -> list[ReadJob]:
         """Read everything for the verdict alone."""
@@ -289,19 +309,25 @@ class Reading:
 
     def _read_apart(self, ordinal: int) -> Frames:
         job = self.jobs[ordinal]
-        with (
-            _as_file(self._platform, job.submission, self._folder) as path,
-            closing(self._running_apart(ordinal, path)) as running,
-        ):
-            try:
+        try:
+            with (
+                _as_file(self._platform, job.submission, self._folder) as path,
+                closing(self._running_apart(ordinal, path)) as running,
+            ):
                 read = yield from _timed(self._watch, "read apart", running)
-            except Unreadable as error:
-                job.unreadable = error
-                yield Withdrawn(ordinal)
-                return
-            except ParserFault as fault:
-                fault.job_id = job.submission.job_id
-                raise
+        except Unreadable as error:
+            job.unreadable = error
+            yield Withdrawn(ordinal)
+            return
+        except BlobGone as gone:
+            # Nothing brings it back, however often it is tried; its sender can, and has to know.
+            log.exception("submission lost", job_id=job.submission.job_id, reason=str(gone))
+            job.unreadable = Unreadable("The bytes of this submission are lost; send it again.", code="bytes_lost")
+            yield Withdrawn(ordinal)
+            return
+        except (ParserFault, BlobFault) as fault:
+            fault.job_id = job.submission.job_id
+            raise
         job.received = read.received
         job.rejections = read.rejections
 

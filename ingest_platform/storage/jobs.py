@@ -88,7 +88,11 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What a load took, and when its stages ended; shared out over its jobs by their bytes."""
+    """What a load took, and when its stages ended; shared out over its jobs by their bytes.
+
+    `bytes_written` are those of the accepted records in the warehouse's types, before the lake compresses them: what
+    they take in the lake's files is known only once these are merged with others.
+    """
 
     validated_at: datetime | None = None
     stored_at: datetime | None = None

@@ -325,6 +325,22 @@ def test_a_file_that_breaks_after_records_of_it_were_staged_leaves_none_of_them(
     )
     assert [(row["job_id"], row["value"]) for row in rows(platform)] == [(before, 1.0), (after, 2.0)]
     assert list(platform.staging_dir.iterdir()) == []
+    # Only what is stored was written for somebody.
+    assert sum(job_of(platform, job_id).bytes_written or 0 for job_id in (before, broken.id, after)) < 1_000
+
+
+def test_a_job_tells_how_many_bytes_were_written_for_it(platform: Platform) -> None:
+    small, large = (submit(platform, *(reading(n, minute=n) for n in range(count))) for count in (10, 1_000))
+    bad = submit(platform, {})
+    work(platform)
+    written = [job_of(platform, job_id).bytes_written or 0 for job_id in (small, large)]
+    # The number of the submission and of the record, an instant, two numbers, a version and the point's id.
+    assert 40 * 1_010 < sum(written) < 100 * 1_010
+    assert written[1] > 50 * written[0] > 0
+    alone = submit(platform, {})
+    work(platform)
+    assert (job_of(platform, bad).bytes_written or 0) < 100
+    assert job_of(platform, alone).bytes_written == 0
 
 
 # Repeats, lost leases, faults
@@ -557,3 +573,30 @@ def test_two_workers_at_once_do_what_one_would(platform: Platform, database_url:
     assert {job_of(platform, job_id).verdict for job_id in ids} == {"succeeded"}
     assert values(platform)[0] == 19.0
     assert len(rows(platform)) == 21
+
+
+def test_a_job_whose_bytes_are_lost_fails_with_a_reason_and_its_neighbours_finish(platform: Platform) -> None:
+    before = submit(platform, reading(1))
+    body = b'{"items":[]}'
+    put_blob(platform, "uploads/lost", body)
+    new = dataclasses.replace(new_job(body), body=None, blob="uploads/lost")
+    (lost,) = accept(platform.ledger, new)
+    after = submit(platform, reading(2, minute=1))
+    platform.blobs.delete("uploads/lost")
+    report = work(platform)
+    job = job_of(platform, lost.id)
+    assert (job.state, job.error_code, job.attempts) == (JobState.FAILED, "bytes_lost", 1)
+    assert [job_of(platform, job_id).state for job_id in (before, after)] == [JobState.FINISHED] * 2
+    assert report.faults == []
+
+
+def test_a_blob_store_that_is_away_holds_back_nobody_but_its_jobs(platform: Platform) -> None:
+    put_blob(platform, "uploads/away", body := b'{"items":[]}')
+    (away,) = accept(platform.ledger, dataclasses.replace(new_job(body), body=None, blob="uploads/away"))
+    other = submit(platform, reading(1))
+    platform.data_dir.joinpath("blobs").rename(platform.data_dir / "elsewhere")
+    assert work(platform).faults
+    assert job_of(platform, other).state is JobState.FINISHED
+    waiting = job_of(platform, away.id)
+    assert (waiting.state.terminal, waiting.error_code) == (False, None)
+    platform.data_dir.joinpath("elsewhere").rename(platform.data_dir / "blobs")
