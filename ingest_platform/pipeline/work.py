@@ -30,6 +30,7 @@ from ingest_platform.pipeline.sandbox import ReadSubmission, run_apart
 from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
 from ingest_platform.pipeline.telling import Telling
 from ingest_platform.storage import jobs
+from ingest_platform.storage.blobs import BlobFault, BlobGone
 
 Step = TypeVar("Step")
 Result = TypeVar("Result")
@@ -116,7 +117,7 @@ def _work_or_put_back(platform: Platform, feed: Feed, load: Load, *, run_id: str
                 seconds=FAULT_PAUSE_SECONDS,
                 seconds_max=FAULT_PAUSE_SECONDS_MAX,
                 faults_max=platform.limits.faults_max,
-                blamed=fault.job_id if isinstance(fault, ParserFault) else None,
+                blamed=fault.job_id if isinstance(fault, (ParserFault, BlobFault)) else None,
             )
 
 
@@ -308,19 +309,25 @@ class Reading:
 
     def _read_apart(self, ordinal: int) -> Frames:
         job = self.jobs[ordinal]
-        with (
-            _as_file(self._platform, job.submission, self._folder) as path,
-            closing(self._running_apart(ordinal, path)) as running,
-        ):
-            try:
+        try:
+            with (
+                _as_file(self._platform, job.submission, self._folder) as path,
+                closing(self._running_apart(ordinal, path)) as running,
+            ):
                 read = yield from _timed(self._watch, "read apart", running)
-            except Unreadable as error:
-                job.unreadable = error
-                yield Withdrawn(ordinal)
-                return
-            except ParserFault as fault:
-                fault.job_id = job.submission.job_id
-                raise
+        except Unreadable as error:
+            job.unreadable = error
+            yield Withdrawn(ordinal)
+            return
+        except BlobGone as gone:
+            # Nothing brings it back, however often it is tried; its sender can, and has to know.
+            log.exception("submission lost", job_id=job.submission.job_id, reason=str(gone))
+            job.unreadable = Unreadable("The bytes of this submission are lost; send it again.", code="bytes_lost")
+            yield Withdrawn(ordinal)
+            return
+        except (ParserFault, BlobFault) as fault:
+            fault.job_id = job.submission.job_id
+            raise
         job.received = read.received
         job.rejections = read.rejections
 

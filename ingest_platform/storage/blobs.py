@@ -33,7 +33,13 @@ _BLOB_MODE = 0o440
 
 
 class BlobFault(Fault):
-    """The blob store refused, was away, or has lost a blob that the ledger knows."""
+    """The blob store refused, was away, or has lost a blob; `job_id` is whose, where that is known."""
+
+    job_id: str | None = None
+
+
+class BlobGone(BlobFault):
+    """The blob store is there, and a blob that was durable is not."""
 
 
 class BlobWriter(Protocol):
@@ -208,14 +214,15 @@ class LocalBlobs:
 
     def open(self, key: str) -> BinaryIO:
         """Open a blob for reading."""
-        with _present(key):
-            return self._path(key).open("rb")
+        path = self._path(key)
+        with _present(path, key=key):
+            return path.open("rb")
 
     @contextmanager
     def local_path(self, key: str) -> Generator[Path]:
         """Lend the blob's own file."""
         path = self._path(key)
-        with _present(key):
+        with _present(path, key=key):
             path.stat()
         yield path
 
@@ -225,8 +232,9 @@ class LocalBlobs:
 
     def size(self, key: str) -> int:
         """Count a blob's bytes."""
-        with _present(key):
-            return self._path(key).stat().st_size
+        path = self._path(key)
+        with _present(path, key=key):
+            return path.stat().st_size
 
     def delete(self, key: str) -> None:
         """Delete a blob; one that does not exist is deleted already."""
@@ -262,11 +270,13 @@ def _files(top: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _present(key: str) -> Generator[None]:
+def _present(path: Path, *, key: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise BlobFault(f"the blob {key} is gone") from error
+        # Without its folder it is the disk that is away, and may come back.
+        kind = BlobGone if path.parent.is_dir() else BlobFault
+        raise kind(f"the blob {key} is gone") from error
 
 
 class _S3Writer(_Aborting):
