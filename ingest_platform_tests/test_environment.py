@@ -368,7 +368,7 @@ def test_a_disk_without_room_for_a_loads_frames_lets_its_job_wait_and_no_other(
 ) -> None:
     platform = open_stores(database_url, tmp_path)
     try:
-        with _disk(platform.staging_dir, size=64 * 1024) as folder:
+        with _disk(platform.staging_dir, size=MIB) as folder:
             declare(platform)
             job = replace(new_job(CSV.encode()), format=Format.CSV, body=None, blob="submissions/large")
             put_blob(platform, "submissions/large", CSV.encode())
