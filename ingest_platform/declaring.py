@@ -3,10 +3,11 @@
 Which kinds there are and what fields they have is said by the feeds; how versions are kept, by `storage/catalog.py`.
 """
 
+import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from pathlib import Path
 from typing import cast
@@ -16,12 +17,16 @@ from psycopg import Rollback
 
 from ingest_platform.domain.errors import IngestError
 from ingest_platform.domain.feed import DeclaredKind, Feed
-from ingest_platform.storage import catalog, workspaces
+from ingest_platform.pipeline.signature import SECRET_PATTERN, new_secret
+from ingest_platform.storage import catalog, secrets, workspaces
 from ingest_platform.storage.catalog import ChangeKind
 from ingest_platform.storage.ledger import Ledger, Transaction
 from ingest_platform.storage.workspaces import Workspace
 
 WORKSPACES = "workspaces"
+# Names the variable of the environment that has the secret; without it one is made.
+SECRET_VARIABLE = "secret_env"  # noqa: S105 - the name of a field.
+_VARIABLE: Mapping[str, object] = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,100}$"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME_RULE = "1 to 63 of a-z, 0-9 and -, not beginning with -"
 _FEED_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -100,6 +105,8 @@ class AppliedChange:
     id: str
     version: int | None
     fields: Mapping[str, tuple[object, object]]
+    # One that was made here; this is the only time that it is shown.
+    secret: str | None = dataclasses.field(default=None, repr=False)
 
     def __str__(self) -> str:
         """Write the line that is printed."""
@@ -297,7 +304,7 @@ def _check_limits(given: object, place: _Place, *, field: str, least: int, mista
 def _check_entry(entry: Entry, kind: DeclaredKind, mistakes: list[Mistake]) -> catalog.Declared | None:
     before, values, place = len(mistakes), entry.values, entry.place
     identity, workspace = values.get(kind.id_field), values.get("workspace")
-    allowed = ("workspace", kind.id_field, *kind.fields, "retired")
+    allowed = ("workspace", kind.id_field, *fields_of(kind), "retired")
     if not isinstance(workspace, str):
         mistakes.append(place.wrong("is missing; or put `workspace: …` at the top of the file", field="workspace"))
     if not isinstance(identity, str) or re.search(kind.id_pattern, identity) is None:
@@ -309,19 +316,20 @@ def _check_entry(entry: Entry, kind: DeclaredKind, mistakes: list[Mistake]) -> c
     retired = values.get("retired", False)
     if not isinstance(retired, bool):
         mistakes.append(place.wrong("must be true or false", field="retired"))
-    body = {**(kind.defaults or {}), **{name: values[name] for name in kind.fields if name in values}}
+    fields = fields_of(kind)
+    body = {**(kind.defaults or {}), **{name: values[name] for name in fields if name in values}}
     if not retired:
         mistakes += [
-            place.wrong(f"is missing; it is a {kind.fields[name]['type']}", field=name)
+            place.wrong(f"is missing; it is a {fields[name]['type']}", field=name)
             for name in kind.required
             if name not in values
         ]
-        wrong = {name: check_value(value, kind.fields[name]) for name, value in body.items()}
+        wrong = {name: check_value(value, fields[name]) for name, value in body.items()}
         mistakes += [place.wrong(said, field=name) for name, said in wrong.items() if said is not None]
     if len(mistakes) > before:
         return None
     # 1 and 1.0 are one factor; the catalog compares bodies as they are written.
-    body = {name: float(cast("float", v)) if kind.fields[name]["type"] == "number" else v for name, v in body.items()}
+    body = {name: float(cast("float", v)) if fields[name]["type"] == "number" else v for name, v in body.items()}
     return catalog.Declared(
         workspace=cast("str", workspace),
         kind=kind.section,
@@ -346,15 +354,22 @@ def kinds_of(feeds: Iterable[Feed]) -> dict[str, DeclaredKind]:
 
 
 def apply(
-    ledger: Ledger, paths: Sequence[Path], *, feeds: Sequence[Feed], dry_run: bool = False
+    ledger: Ledger,
+    paths: Sequence[Path],
+    *,
+    feeds: Sequence[Feed],
+    dry_run: bool = False,
+    read_variable: Callable[[str], str | None] = lambda _: None,
 ) -> list[AppliedChange]:
     """Bring what the files declare into the ledger, all of it in one revision or nothing.
 
-    Raises WronglyDeclared with every mistake of all files. A dry run finds and tells the same and changes nothing.
+    `read_variable` gives the secrets that are named by a variable of the environment. Raises WronglyDeclared with every
+    mistake of all files. A dry run finds and tells the same and changes nothing.
     """
     kinds = kinds_of(feeds)
     mistakes = list[Mistake]()
     judged = _judge(read_files(paths, sections=(WORKSPACES, *kinds), mistakes=mistakes), kinds, mistakes)
+    given = _read_secrets(judged, kinds, read_variable, mistakes)
     with ledger.transaction() as tx:
         mistakes += _check_references(tx, judged, kinds)
         if mistakes:
@@ -362,7 +377,8 @@ def apply(
         changes = [_put_workspace(tx, workspace) for _, workspace in judged.workspaces]
         declared = [each for _, each in judged.declared]
         if declared:
-            changes += [_as_applied(change) for change in catalog.put(tx, declared)]
+            applied = [_as_applied(change) for change in catalog.put(tx, declared)]
+            changes += _put_secrets(tx, judged, applied, kinds=kinds, given=given, dry_run=dry_run)
         if dry_run or all(change.sign is Sign.UNCHANGED for change in changes):
             # A revision that changes nothing would make every worker read the catalog again.
             raise Rollback
@@ -454,6 +470,75 @@ def _still_used(
                 said = f"is still the {field} of {len(users)} {kind.section} ({users[0]} …); retire them as well"
                 mistakes.append(entry.place.wrong(said))
     return mistakes
+
+
+def fields_of(kind: DeclaredKind) -> Mapping[str, Mapping[str, object]]:
+    """Give the fields of an entry, with the one that all kinds with a secret have."""
+    return {**kind.fields, SECRET_VARIABLE: _VARIABLE} if kind.has_secret else kind.fields
+
+
+def _read_secrets(
+    judged: _Judged,
+    kinds: Mapping[str, DeclaredKind],
+    read_variable: Callable[[str], str | None],
+    mistakes: list[Mistake],
+) -> dict[tuple[str, str], str]:
+    """Read the secrets that are given, by kind and id; none of them is told when it is wrong."""
+    given: dict[tuple[str, str], str] = {}
+    for entry, one in judged.declared:
+        variable = one.body.get(SECRET_VARIABLE)
+        if not kinds[one.kind].has_secret or one.retired or variable is None:
+            continue
+        secret = read_variable(variable)
+        if secret is None:
+            mistakes.append(entry.place.wrong(f"the variable {variable} is not set", field=SECRET_VARIABLE))
+        elif re.search(SECRET_PATTERN, secret) is None:
+            said = f"the value of {variable} must match {SECRET_PATTERN}"
+            mistakes.append(entry.place.wrong(said, field=SECRET_VARIABLE))
+        else:
+            given[one.kind, one.id] = secret
+    return given
+
+
+def _put_secrets(
+    tx: Transaction,
+    judged: _Judged,
+    changes: Sequence[AppliedChange],
+    *,
+    kinds: Mapping[str, DeclaredKind],
+    given: Mapping[tuple[str, str], str],
+    dry_run: bool,
+) -> list[AppliedChange]:
+    """Give what was declared its secrets: those that were given, and new ones where there is none yet."""
+    done: list[AppliedChange] = []
+    for (entry, one), change in zip(judged.declared, changes, strict=True):
+        if not kinds[one.kind].has_secret:
+            done.append(change)
+        elif one.retired:
+            secrets.drop(tx, workspace=one.workspace, kind=one.kind, id=one.id)
+            done.append(change)
+        else:
+            done.append(_put_secret(tx, entry, one, change, given=given.get((one.kind, one.id)), dry_run=dry_run))
+    return done
+
+
+def _put_secret(
+    tx: Transaction, entry: Entry, one: catalog.Declared, change: AppliedChange, *, given: str | None, dry_run: bool
+) -> AppliedChange:
+    before = secrets.secret_of(tx, workspace=one.workspace, kind=one.kind, id=one.id)
+    made = new_secret() if given is None and before is None else None
+    wanted = given or made or before
+    assert wanted is not None
+    if wanted == before:
+        return change
+    if not secrets.keep(tx, workspace=one.workspace, kind=one.kind, id=one.id, secret=wanted):
+        said = f"{one.id!r} is taken in this installation; whoever calls with it names nothing else, so choose another"
+        raise WronglyDeclared([entry.place.wrong(said)])
+    if change.sign in {Sign.UNCHANGED, Sign.CHANGED}:
+        # Nothing else may have changed, and nobody is told what it is or was.
+        said = ("(none)", "(set)") if before is None else ("(set)", "(replaced)")
+        change = replace(change, sign=Sign.CHANGED, fields={**change.fields, "secret": said})
+    return replace(change, secret=None if dry_run else made)
 
 
 def _put_workspace(tx: Transaction, workspace: Workspace) -> AppliedChange:

@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _SECRET_NAMES = re.compile(r"authorization|token|secret|password|api_key|cookie", re.IGNORECASE)
 # A token keeps its public id, so that a line can be traced to a key; a URL keeps everything but the password.
 _TOKEN = re.compile(r"\b((?:ing_live|pat)_[0-9a-z]{16})_[0-9A-Za-z-]{8,}")
+_WEBHOOK_SECRET = re.compile(r"\b(whsec_)[0-9A-Za-z_-]{8,}")
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]+:)[^\s/@]+(@)")
 _HIDDEN = "***"
 # A line of the log is read by people and shipped by tools; what is longer is a body that somebody logged by mistake.
@@ -43,7 +44,8 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("postgresql://ingest:hunter2@db/ingest")
     'postgresql://ingest:***@db/ingest'
     """
-    return _URL_PASSWORD.sub(rf"\1{_HIDDEN}\2", _TOKEN.sub(rf"\1_{_HIDDEN}", text))
+    hidden = _WEBHOOK_SECRET.sub(rf"\1{_HIDDEN}", _TOKEN.sub(rf"\1_{_HIDDEN}", text))
+    return _URL_PASSWORD.sub(rf"\1{_HIDDEN}\2", hidden)
 
 
 def _hide(value: object) -> object:

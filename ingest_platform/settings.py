@@ -339,6 +339,12 @@ def load_settings(overrides: Mapping[str, object] | None = None, /, **named: obj
     return collect_settings(resolve_settings({**(overrides or {}), **named}))
 
 
+def read_variable(name: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Read a variable that is no setting, but was named by whoever declared something; None if it is empty."""
+    around = os.environ if environment is None else environment
+    return around.get(name) or None
+
+
 def unknown_variables(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """List the variables that look like settings but are none: most often misspelt."""
     around = os.environ if environment is None else environment

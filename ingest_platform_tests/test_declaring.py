@@ -1,14 +1,17 @@
 """`ingest apply`: what is declared, what is changed, and every mistake told at once."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ingest_platform.declaring import AppliedChange, Sign, WronglyDeclared, apply
+from ingest_platform.domain.feed import DeclaredKind
 from ingest_platform.feeds import discover
-from ingest_platform.storage import catalog, workspaces
+from ingest_platform.feeds.machine_data import FEED
+from ingest_platform.storage import catalog, secrets, workspaces
 from ingest_platform.storage.ledger import Ledger
 
 PLATFORM = """
@@ -24,17 +27,32 @@ machine_data_point_configs:
      unit: °C, factor: 1.0}
 """
 Apply = Callable[..., list[AppliedChange]]
+DOORS = DeclaredKind(
+    section="doors", id_field="id", id_pattern="^[a-z]+$", fields={"colour": {"type": "string"}}, has_secret=True
+)
+WITH_SECRETS = replace(FEED, kinds=(DOORS,))
+DOOR = """
+workspaces: [{name: acme}, {name: globex}]
+doors:
+  - {workspace: acme, id: front, colour: red}
+"""
+FROM_ENVIRONMENT = """
+workspaces: [{name: acme}, {name: globex}]
+doors:
+  - {workspace: acme, id: front, colour: red, secret_env: FRONT_SECRET}
+"""
 
 
 @pytest.fixture
 def applied(ledger: Ledger, tmp_path: Path) -> Apply:
     """Apply texts as files."""
 
-    def act(*texts: str, dry_run: bool = False) -> list[AppliedChange]:
+    def act(*texts: str, dry_run: bool = False, variables: Mapping[str, str] | None = None) -> list[AppliedChange]:
         paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]
         for path, text in zip(paths, texts, strict=True):
             path.write_text(textwrap.dedent(text))
-        return apply(ledger, paths, feeds=discover(), dry_run=dry_run)
+        feeds = [*discover(), WITH_SECRETS]
+        return apply(ledger, paths, feeds=feeds, dry_run=dry_run, read_variable=(variables or {}).get)
 
     return act
 
@@ -170,3 +188,74 @@ def test_all_mistakes_are_told_at_once_and_nothing_is_applied(applied: Apply, le
     assert len(told) == 3
     with ledger.connection() as tx:
         assert workspaces.names(tx) == []
+
+
+# Secrets
+
+
+def _held(ledger: Ledger) -> secrets.Holder | None:
+    with ledger.connection() as tx:
+        return secrets.declared(tx, kind="doors", id="front")
+
+
+def test_a_secret_is_made_and_shown_once_and_is_no_part_of_the_catalog(applied: Apply, ledger: Ledger) -> None:
+    assert applied(DOOR, dry_run=True)[-1].secret is None
+    assert _held(ledger) is None
+    *_, change = applied(DOOR)
+    assert change.secret is not None
+    assert change.secret.startswith("whsec_")
+    assert change.secret not in f"{change} {change!r}"
+    held = _held(ledger)
+    assert held is not None
+    assert (held.workspace, held.body, held.secret) == ("acme", {"colour": "red"}, change.secret)
+    assert change.secret not in repr(held)
+    *_, again = applied(DOOR)
+    assert (again.sign, again.secret) == (Sign.UNCHANGED, None)
+    *_, changed = applied(DOOR.replace("red", "blue"))
+    assert (changed.sign, changed.secret) == (Sign.CHANGED, None)
+    assert _held(ledger).secret == change.secret  # type: ignore[union-attr]
+
+
+def test_a_secret_of_the_environment_is_taken_and_replaced_but_never_shown(applied: Apply, ledger: Ledger) -> None:
+    *_, change = applied(FROM_ENVIRONMENT, variables={"FRONT_SECRET": "first-secret-of-mine"})
+    assert (change.sign, change.secret) == (Sign.CREATED, None)
+    *_, again = applied(FROM_ENVIRONMENT, variables={"FRONT_SECRET": "first-secret-of-mine"})
+    assert again.sign is Sign.UNCHANGED
+    *_, replaced = applied(FROM_ENVIRONMENT, variables={"FRONT_SECRET": "second-secret-of-mine"})
+    assert (replaced.sign, replaced.fields) == (Sign.CHANGED, {"secret": ("(set)", "(replaced)")})
+    held = _held(ledger)
+    assert held is not None
+    assert held.secret == "second-secret-of-mine"
+    assert held.body == {"colour": "red", "secret_env": "FRONT_SECRET"}
+    # Without the variable's name the one that is there stays.
+    *_, kept = applied(DOOR)
+    assert (kept.sign, kept.secret) == (Sign.CHANGED, None)
+    assert _held(ledger).secret == "second-secret-of-mine"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("value", [None, "short", "with blanks in the middle of it", "x" * 257])
+def test_a_secret_that_is_missing_or_weak_is_a_mistake_that_does_not_tell_it(
+    applied: Apply, ledger: Ledger, value: str | None
+) -> None:
+    with pytest.raises(WronglyDeclared) as raised:
+        applied(FROM_ENVIRONMENT, variables={} if value is None else {"FRONT_SECRET": value})
+    (mistake,) = raised.value.mistakes
+    assert mistake.path == "doors[0].secret_env"
+    assert "FRONT_SECRET" in mistake.message
+    assert value is None or value not in mistake.message
+    assert _held(ledger) is None
+
+
+def test_an_id_with_a_secret_is_one_workspaces_alone_until_it_is_retired(applied: Apply, ledger: Ledger) -> None:
+    applied(DOOR)
+    theirs = DOOR.replace("workspace: acme", "workspace: globex")
+    with pytest.raises(WronglyDeclared, match="is taken in this installation"):
+        applied(theirs)
+    held = _held(ledger)
+    assert held is not None
+    assert held.workspace == "acme"
+    applied("doors: [{workspace: acme, id: front, retired: true}]")
+    assert _held(ledger) is None
+    *_, change = applied(theirs)
+    assert change.secret not in {None, held.secret}
+    assert _held(ledger).workspace == "globex"  # type: ignore[union-attr]

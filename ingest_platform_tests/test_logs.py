@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 import structlog
 
-from ingest_platform.logs import bound, configure_logs
+from ingest_platform.logs import bound, configure_logs, hide_secrets
 
 TOKEN = "ing_live_0123456789abcdef_" + "s" * 40
 URL = "postgresql://ingest:hunter2@db/ingest"
@@ -110,3 +110,7 @@ def test_a_traceback_has_its_end_and_no_values_of_variables(form: str) -> None:
     assert "xwhat went wrong" in stream.getvalue()
     assert "gnorw tnew tahw" not in stream.getvalue()
     assert len(stream.getvalue()) < 10_000
+
+
+def test_secrets_of_webhooks_are_hidden() -> None:
+    assert hide_secrets("signed with whsec_0123456789abcdef!") == "signed with whsec_***!"

@@ -17,6 +17,7 @@ from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import InDoubt
 from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.ids import new_id
+from ingest_platform.domain.job import Origin
 from ingest_platform.domain.submission import Encoding, Format
 from ingest_platform.pipeline.grouped import in_doubt
 from ingest_platform.pipeline.land import Landing
@@ -102,6 +103,7 @@ class Taking:
     subjects: Sequence[int] | None = None
     # Keeps the blob in place once the ledger may know of it.
     leave: Callable[[], None] = lambda: None
+    origin: Origin = Origin.API
 
     @classmethod
     def spooled(
@@ -114,6 +116,7 @@ class Taking:
         received: int | None = None,
         file_name: str | None = None,
         subjects: Sequence[int] | None = None,
+        origin: Origin = Origin.API,
     ) -> "Taking":
         """Take what a spool holds; a body with a file's name is a file, so its hash is told too."""
         return cls(
@@ -128,6 +131,7 @@ class Taking:
             file_sha256=spool.digest.hex() if file_name is not None else None,
             subjects=subjects,
             leave=spool.leave,
+            origin=origin,
         )
 
 
@@ -205,4 +209,5 @@ class Intake:
             request_id=call.request_id,
             sites=None if sites is None else sorted(sites),
             subjects=taking.subjects,
+            origin=taking.origin,
         )

@@ -11,7 +11,7 @@ from ingest_platform.cli.command import Output, command, opened_ledger
 from ingest_platform.declaring import AppliedChange, Sign, WronglyDeclared
 from ingest_platform.declaring import apply as apply_files
 from ingest_platform.feeds import discover
-from ingest_platform.settings import Settings
+from ingest_platform.settings import Settings, read_variable
 
 _STYLES = {Sign.CREATED: "green", Sign.CHANGED: "yellow", Sign.RETIRED: "red", Sign.UNCHANGED: "dim"}
 _EXAMPLE = """\b
@@ -38,7 +38,9 @@ def apply(output: Output, settings: Settings, *, files: Sequence[Path], more: Se
     """Declare workspaces, sites, configs … from YAML files, all in one step or not at all."""
     with opened_ledger(settings) as ledger:
         try:
-            changes = apply_files(ledger, [*files, *more], feeds=discover(), dry_run=dry_run)
+            changes = apply_files(
+                ledger, [*files, *more], feeds=discover(), dry_run=dry_run, read_variable=read_variable
+            )
         except WronglyDeclared as wrong:
             return _tell_mistakes(output, wrong)
     _tell_changes(output, changes, dry_run=dry_run)
@@ -62,6 +64,9 @@ def _tell_changes(output: Output, changes: Sequence[AppliedChange], *, dry_run: 
     for change in changes:
         if change.sign is not Sign.UNCHANGED:
             output.console.print(Text(str(change), style=_STYLES[change.sign]))
+        if change.secret is not None:
+            output.say(f"  secret: {change.secret}", style="bold")
+            output.say("  This is the only time that the secret is shown; keep it now.", style="yellow")
     counts = Counter(change.sign for change in changes)
     words = [f"{counts[sign]} {sign.name.lower()}" for sign in Sign if counts[sign]]
     output.say(f"{', '.join(words) or 'nothing declared'}{' (dry run: nothing was changed)' if dry_run else ''}")
@@ -75,4 +80,5 @@ def _as_json(change: AppliedChange) -> dict[str, object]:
         "id": change.id,
         "version": change.version,
         "fields": {name: {"before": before, "after": after} for name, (before, after) in change.fields.items()},
+        **({} if change.secret is None else {"secret": change.secret}),
     }
