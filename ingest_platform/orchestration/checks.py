@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import Feed, FoldedTable
 from ingest_platform.orchestration.report import FATES
 from ingest_platform.orchestration.workplace import Workplace
 from ingest_platform.pipeline.report import RunReport
-from ingest_platform.storage.warehouse import quoted, rows_of
+from ingest_platform.storage.warehouse import quoted, records_of, rows_of
 
 COUNTS_BALANCE = "counts_balance"
 NO_DUPLICATE_KEYS = "no_duplicate_keys"
@@ -68,10 +68,14 @@ def _touched(*, job_ids: Sequence[str], days: Sequence[date]) -> tuple[str, list
 
 
 def _repeated(feed: Feed, condition: str) -> str:
-    table = rows_of(feed.table.name)
-    keys = ", ".join(quoted(name) for name in dict.fromkeys(("workspace", *feed.table.key)))
+    """Count the keys with more than one row, among those that some jobs' records are of."""
+    table = feed.table
+    rows = rows_of(table.name)
+    # A keyed table's row is of one job; what a folded table's is made of lies beside it.
+    touched = records_of(table) if isinstance(table, FoldedTable) else rows
+    keys = ", ".join(quoted(name) for name in dict.fromkeys(("workspace", *table.key)))
     return (
-        f"WITH touched AS (SELECT DISTINCT {keys} FROM {table} WHERE {condition}) "  # noqa: S608 - names of a declaration.
-        f"SELECT count(*) FROM (SELECT {keys} FROM {table} SEMI JOIN touched USING ({keys})"
+        f"WITH touched AS (SELECT DISTINCT {keys} FROM {touched} WHERE {condition}) "  # noqa: S608 - names of a declaration.
+        f"SELECT count(*) FROM (SELECT {keys} FROM {rows} SEMI JOIN touched USING ({keys})"
         f" GROUP BY {keys} HAVING count(*) > 1)"
     )
