@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from ingest_platform.api.problems import DETAILS_MAX
-from ingest_platform.domain.contract import Contract, Field, Kind
+from ingest_platform.domain.contract import WHITE_SPACE, Contract, Field, Kind
 from ingest_platform.domain.errors import Detail, Malformed, Refusal, Unreadable
 from ingest_platform.domain.job import Job, JobState
 from ingest_platform.domain.rejection import Problem
@@ -209,6 +209,10 @@ def _result(job: Job) -> Shown:
 
 # Schemas
 
+# The contract's rules, written such that all readers of a schema read them alike.
+_NOT_BLANK_PATTERN = "[^" + "".join(f"\\u{ord(each):04x}" for each in WHITE_SPACE) + "]"
+_URL_PATTERN = r'^https?://[^\u0000-\u0020\u007f-\u00a0"<>\\]+$'
+
 
 def record_schema(contract: Contract = CONTRACT, **changes: Mapping[str, object]) -> Mapping[str, object]:
     """Describe a record, as follows from its contract; `changes` are added to the schemas of single fields."""
@@ -229,9 +233,9 @@ def _field_schema(field: Field) -> Shown:
         schema["maxLength"] = field.length_max
     if not field.blank_allowed:
         schema["minLength"] = 1
+        schema["pattern"] = _NOT_BLANK_PATTERN
     if field.pattern == URL_PATTERN:
-        # Not the pattern itself, which not every reader of a schema reads alike.
-        schema |= {"format": "uri", "pattern": "^https?://"}
+        schema["pattern"] = _URL_PATTERN
     if field.choices:
         schema["enum"] = [*field.choices, None] if field.nullable else list(field.choices)
     return {**schema, "description": field.description, "examples": [field.example]}
