@@ -1,12 +1,13 @@
-"""`python -m benchmarks [accept] [latency] [upload] [idle]`: run all benchmarks or some, and say how they went."""
+"""`python -m benchmarks [accept] [latency] [upload] [idle] [patterns]`: run all or some, and say how they went."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 
-from benchmarks import accept, idle, latency, upload
+from benchmarks import accept, idle, latency, patterns, upload
 
-NAMES = ("accept", "latency", "upload", "idle")
+NAMES = ("accept", "latency", "upload", "idle", "patterns")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,6 +21,7 @@ NAMES = ("accept", "latency", "upload", "idle")
 )
 @click.option("--sizes", type=int, multiple=True, default=(1, 200), show_default=True, help="Items, of accept.")
 @click.option("--rows", type=int, default=1_000_000, show_default=True, help="Of upload.")
+@click.option("--labelled", type=click.Path(path_type=Path), default=patterns.LABELLED, help="Folder, of patterns.")
 @click.option("--bad-share", type=float, default=0.01, show_default=True, help="Bad items, of upload.")
 def main(
     *,
@@ -32,6 +34,7 @@ def main(
     sizes: Sequence[int],
     rows: int,
     bad_share: float,
+    labelled: Path,
 ) -> None:
     """Measure the platform on this machine. Each benchmark starts one of its own and ends it; no other is touched."""
     runs: dict[str, Callable[[], None]] = {
@@ -39,6 +42,7 @@ def main(
         "latency": lambda: latency.run(seconds=seconds or 120, rates=rates, items=items),
         "upload": lambda: upload.run(rows=rows, rounds=rounds, bad_share=bad_share),
         "idle": lambda: idle.run(settle_seconds=min(seconds or 30, 30), seconds=seconds or 60),
+        "patterns": lambda: patterns.run(folder=labelled, rows=100_000),
     }
     for name in NAMES:
         if name in names or not names:
