@@ -72,15 +72,23 @@ def _not_ended_once(journal: Journal, after: Afterwards, jobs: Mapping[str, Show
                 yield f"2: job {job_id} had ended and changed: {', '.join(changed)}"
 
 
+def _wrong_end(sending: Sending, job: Shown) -> str | None:
+    """Say what is wrong with how a job ended, if anything is."""
+    if sending.form is Form.GARBAGE:
+        return None if job["state"] == "failed" else f"can't be read, and is {job['state']}"
+    error = cast("Shown | None", job.get("error"))
+    if sending.lost:
+        told = job["state"] == "failed" and error is not None and error["code"] == "bytes_lost"
+        return None if told else f"has lost its bytes, and is {job['state']}: {error}"
+    return None if job["state"] == "finished" else f"is {job['state']}: {error}"
+
+
 def _wrong_tally(sending: Sending, job: Shown, after: Afterwards) -> Iterator[str]:
     counts = cast("Mapping[str, int | None]", job["counts"])
     where = f"job {job['id']} (submission {sending.number})"
-    if sending.form is Form.GARBAGE:
-        if job["state"] != "failed":
-            yield f"2: {where} can't be read, and is {job['state']}"
-        return
+    if (wrong := _wrong_end(sending, job)) is not None:
+        yield f"2: {where} {wrong}"
     if job["state"] != "finished":
-        yield f"2: {where} is {job['state']}: {job.get('error')}"
         return
     if job["duplicate_of"] is not None:
         return

@@ -56,6 +56,7 @@ class Clients:
                     f"submission {sending.number}: {response.status_code} {response.text}"
                 )
                 return
+            sending.in_flight += response is not None and response.status_code == httpx.codes.CONFLICT
             self._over.wait(RETRY_SECONDS)
 
     def _post(self, sending: Sending) -> httpx.Response | None:

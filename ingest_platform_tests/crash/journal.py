@@ -67,6 +67,10 @@ class Sending:
     content: bytes
     name: str = ""
     marked: bool = False
+    # Its bytes were taken from the platform while they waited: nothing can be stored of it, and its job must say so.
+    lost: bool = False
+    # How often a retry was told that the first request under its key has not been answered yet.
+    in_flight: int = 0
     first_sent: float | None = None
     acked_at: float | None = None
     answer: bytes | None = None

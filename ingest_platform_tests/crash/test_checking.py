@@ -101,6 +101,14 @@ def _never_end(case: Case) -> None:
     case.jobs["job_3"]["state"] = "processing"
 
 
+def _fail_for_nothing(case: Case) -> None:
+    case.jobs["job_3"].update(state="failed", error={"code": "attempts_exhausted"})
+
+
+def _say_nothing_of_lost_bytes(case: Case) -> None:
+    case.journal.sendings[2].lost = True
+
+
 def _change_after_the_end(case: Case) -> None:
     case.journal.first_ends["job_3"] = {"errors": case.looks[0]["job_3"]["errors"], "finished_at": "earlier"}
 
@@ -156,6 +164,8 @@ def _answer_500(case: Case) -> None:
     [
         (_lose_a_job, "1"),
         (_never_end, "2"),
+        (_fail_for_nothing, "2"),
+        (_say_nothing_of_lost_bytes, "2"),
         (_change_after_the_end, "2"),
         (_miscount, "3"),
         (_forget_a_rejection, "3"),

@@ -41,6 +41,14 @@ def test_nothing_is_lost_doubled_or_changed(installation: Installation, trial: T
     assert not result.violations, f"{trial}\n" + "\n".join(result.violations) + f"\nsent:\n{result.sent}"
 
 
+def test_a_key_whose_request_was_killed_is_free_again_in_time(installation: Installation) -> None:
+    # One submission after the other: the retry of the one that was killed meets its own reservation.
+    trial = Trial(who=Who.API, point="land.received", only_garbage=True, seed=170)
+    result = trials.run(installation, trial, name=f"w{trial.seed}")
+    assert not result.violations, "\n".join(result.violations) + f"\nsent:\n{result.sent}"
+    assert result.in_flight, "no retry was told that its key is in flight: nothing was proven"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defect:
     """A planted defect, the trial that must show it, and the promise that it breaks."""

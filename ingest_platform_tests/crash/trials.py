@@ -61,13 +61,15 @@ class Trial:
     only_garbage: bool = False
     # What was accepted still waits when everything dies.
     backlog: bool = False
+    # The blob of a submission is deleted while it waits.
+    lost_blob: bool = False
 
     def __str__(self) -> str:
         """Name it."""
         how = "pause" if self.pause else "kill"
         where = f"{self.point}:{self.nth}" if self.point else "any moment"
         extra = ["by environment"] * self.by_environment + ["only garbage"] * self.only_garbage
-        extra += ["with a backlog"] * self.backlog
+        extra += ["with a backlog"] * self.backlog + ["with a blob lost"] * self.lost_blob
         return " ".join([how, self.who.value, "at", where, *extra, f"seed {self.seed}"])
 
 
@@ -102,6 +104,7 @@ def _at_any_moment() -> Iterator[Trial]:
         for n in range(times):
             yield Trial(who=who, seed=number * 10 + n, uploads=n % 2 == 0, files=n == 1)
     yield Trial(who=Who.ALL, backlog=True, uploads=True, seed=460)
+    yield Trial(who=Who.BOTH_WORKERS, backlog=True, lost_blob=True, uploads=True, seed=465)
     yield Trial(who=Who.DAEMON, seed=470)
     yield Trial(who=Who.DAEMON, seed=471, files=True)
 
@@ -122,6 +125,8 @@ class Result:
     violations: Sequence[str]
     sent: str
     seconds: float
+    # How often a retry found its key reserved for a request that was under way, or had been.
+    in_flight: int = 0
 
 
 def run(installation: Installation, trial: Trial, *, name: str) -> Result:
@@ -132,7 +137,9 @@ def run(installation: Installation, trial: Trial, *, name: str) -> Result:
     clients = Clients(port=installation.port, workspace=name, token=token, data_dir=installation.data_dir)
     try:
         found = _carry_out(installation, trial, clients)
-        return Result(violations=found, sent=clients.describe(), seconds=time.monotonic() - begun)
+        in_flight = sum(sending.in_flight for sending in clients.journal.sendings)
+        seconds = time.monotonic() - begun
+        return Result(violations=found, sent=clients.describe(), seconds=seconds, in_flight=in_flight)
     except NotInTime as late:
         return Result(violations=[f"2: {late}"], sent=clients.describe(), seconds=time.monotonic() - begun)
     finally:
@@ -164,7 +171,8 @@ def _strike(installation: Installation, trial: Trial, clients: Clients) -> None:
     writer, chance = Writer(trial.seed), random.Random(trial.seed)
     victims = _victims(installation, trial, chance)
     if trial.backlog:
-        _lose_power_with_backlog(installation, trial, clients, writer)
+        _send_backlog(installation, trial, clients, writer)
+        _lose_blobs(installation, clients) if trial.lost_blob else installation.lose_power()
         return
     with _armed(installation, trial, victims) as struck:
         if trial.point is None:
@@ -256,12 +264,22 @@ def _strike_from_outside(installation: Installation, trial: Trial, victims: Sequ
             victim.kill()
 
 
-def _lose_power_with_backlog(installation: Installation, trial: Trial, clients: Clients, writer: Writer) -> None:
+def _send_backlog(installation: Installation, trial: Trial, clients: Clients, writer: Writer) -> None:
     for worker in installation.workers:
         worker.kill()
     _send_round(clients, writer, trial)
     await_true(lambda: not clients.sending, seconds_max=RECOVERY_SECONDS_MAX, what="all is acknowledged")
-    installation.lose_power()
+
+
+def _lose_blobs(installation: Installation, clients: Clients) -> None:
+    """Delete the blobs of all uploads that wait, as nobody should."""
+    submissions = installation.data_dir / "blobs" / "submissions"
+    for sending in clients.journal.sendings:
+        blob = submissions / str(sending.job_id)
+        if blob.exists():
+            blob.unlink()
+            sending.lost = True
+    assert any(sending.lost for sending in clients.journal.sendings), "nothing that was sent lies in a blob"
 
 
 def _take_over_and_wake(installation: Installation, trial: Trial, clients: Clients, victims: Sequence[Part]) -> None:
