@@ -29,7 +29,7 @@ BLOB_PREFIX = "submissions/"
 
 
 class Spool:
-    """Keeps a body in memory up to a size and writes a larger one to a blob, hashing it on the way."""
+    """Keeps a body in memory up to a size and writes a larger one to a blob, hashing that on the way."""
 
     def __init__(self, blobs: Blobs, *, key: str, inline_bytes_max: int) -> None:
         self._blobs = blobs
@@ -43,14 +43,15 @@ class Spool:
 
     def write(self, piece: bytes) -> None:
         """Take bytes."""
-        self._sha256.update(piece)
         self.size += len(piece)
         if self._writer is not None:
+            self._sha256.update(piece)
             self._writer.write(piece)
             return
         self._kept += piece
         if self.size > self._inline_bytes_max:
             self._writer = self._blobs.writer(self._key)
+            self._sha256.update(self._kept)
             self._writer.write(bytes(self._kept))
             self._kept.clear()
 
@@ -72,8 +73,8 @@ class Spool:
 
     @property
     def digest(self) -> bytes:
-        """Give the SHA-256 of all bytes."""
-        return self._sha256.digest()
+        """Give the SHA-256 of all bytes; of those in memory only now, because most bodies are never asked for it."""
+        return self._sha256.digest() if self._writer is not None else hashlib.sha256(self._kept).digest()
 
     @property
     def body(self) -> bytes | None:
