@@ -217,6 +217,8 @@ def test_a_folded_table_is_declared_of_what_records_give_and_what_follows_from_t
     assert types[table.newer] == "TIMESTAMPTZ"
     assert set(table.defaults) <= set(table.given) <= set(types)
     assert set(table.given).isdisjoint({*table.key, table.identity})
+    assert set(table.fallbacks) <= set(table.given) - set(table.defaults)
+    assert set(table.fallbacks.values()) <= set(types) - set(table.given)
     assert table.newer in table.given
     assert {column.name for column in table.columns if column.nullable} <= set(table.given)
     assert all(types[name] == "VARCHAR" for name in table.defaults)

@@ -90,7 +90,8 @@ class FoldedTable:
     `identity` among the columns is a BIGINT hash of them and the workspace, by which the table is sorted and looked up;
     the full key is compared too. `given` are the columns that records give or omit, `newer` (one of them) the timestamp
     by which a record is stale; the columns that are neither `given` nor of the key are functions of the key. `defaults`
-    are the values of given columns that no record has given. `derived` come from the feed's `derive`.
+    are the values of given columns that no record has given, `fallbacks` the columns of the key (or functions of it)
+    from which they are taken instead. `derived` come from the feed's `derive`.
 
     Besides, every row has what the fold counts: `occurrences` (records that were not stale), `first_seen_at` and
     `last_seen_at` (when the first and the last of them were accepted), `created_at` and `updated_at` (the same); and
@@ -104,6 +105,7 @@ class FoldedTable:
     given: tuple[str, ...]
     newer: str
     defaults: Mapping[str, str] = field(default_factory=dict[str, str])
+    fallbacks: Mapping[str, str] = field(default_factory=dict[str, str])
     derived: tuple[Column, ...] = ()
 
     @property

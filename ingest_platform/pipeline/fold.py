@@ -326,6 +326,8 @@ def _fold(table: FoldedTable) -> str:
 def _folded(table: FoldedTable, name: str) -> str:
     column = quoted(name)
     last = f"last_value(CASE WHEN NOT is_stale THEN {column} END IGNORE NULLS) OVER past"
+    if name in table.fallbacks:
+        return f"coalesce({last}, {quoted(table.fallbacks[name])}) AS {column}"
     default = table.defaults.get(name)
     return f"{last} AS {column}" if default is None else f"coalesce({last}, {_literal(default)}) AS {column}"
 

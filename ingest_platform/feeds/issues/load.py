@@ -12,7 +12,7 @@ TABLE = FoldedTable(
         Column(name="source_raw", type="VARCHAR"),
         Column(name="source_key", type="VARCHAR"),
         Column(name="external_id", type="VARCHAR"),
-        Column(name="title", type="VARCHAR"),
+        Column(name="title", type="VARCHAR", nullable=True),
         Column(name="body", type="VARCHAR", nullable=True),
         Column(name="severity", type="VARCHAR", nullable=True),
         Column(name="team", type="VARCHAR", nullable=True),
@@ -31,5 +31,7 @@ TABLE = FoldedTable(
     ),
     newer="source_updated_at",
     defaults={"severity": SEVERITY_DEFAULT},
+    # Of an issue that was never given a title.
+    fallbacks={"title": "external_id"},
     derived=(Column(name="fingerprint", type="VARCHAR"),),
 )

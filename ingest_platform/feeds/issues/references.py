@@ -54,6 +54,8 @@ def refer(frame: pl.DataFrame, *, origins: pl.DataFrame, known: pl.DataFrame) ->
         pl.col("source").alias("source_raw"),
         pl.Series("source", [known_source(key) for key in keys], dtype=pl.String),
         pl.col("severity").replace(_P_WORDS),
+        # A title that only repeats the external id is one that was left out: an issue that has a better one keeps it.
+        pl.when(pl.col("title") != pl.col("external_id")).then(pl.col("title")),
         pl.Series("source_key", keys, dtype=pl.String),
         pl.Series("issue_id", [issue_id for issue_id, _ in identified], dtype=pl.String),
         pl.Series("key_hash", [key_hash for _, key_hash in identified], dtype=pl.Int64),
