@@ -1,0 +1,21 @@
+"""Issues: what tools and people report as wrong, folded from all that was said about each."""
+
+from ingest_platform.domain.feed import Feed
+from ingest_platform.feeds.issues.contract import CONTRACT
+from ingest_platform.feeds.issues.derived import derive
+from ingest_platform.feeds.issues.load import TABLE
+from ingest_platform.feeds.issues.references import refer
+
+FEED = Feed(
+    name="issues",
+    folder="issues",
+    title="Issues",
+    job_prefix="ing_job_",
+    contract=CONTRACT,
+    envelope_key="records",
+    rate_per_minute=1000,
+    write_scope="ingest:write",
+    table=TABLE,
+    refer=refer,
+    derive=derive,
+)
