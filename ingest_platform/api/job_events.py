@@ -10,9 +10,9 @@ import msgspec
 from starlette.types import Receive
 
 from ingest_platform.api.call import Call
-from ingest_platform.api.jobs import JOB_ID, READ, find_job
+from ingest_platform.api.jobs import JOB_ID, READ, find_job, job_schema
 from ingest_platform.api.replies import Reply
-from ingest_platform.api.route import Answer, ApiRoute, Content
+from ingest_platform.api.route import Answer, ApiRoute, Content, Schema
 from ingest_platform.api.services import Services
 from ingest_platform.api.settled import LOOK_SECONDS
 from ingest_platform.domain.errors import NotFound, Unavailable
@@ -107,6 +107,17 @@ def _event(job: Job) -> bytes:
     return b"event: job\ndata: " + _encode(job_object(job)) + b"\n\n"
 
 
+def _event_schema(job: Schema) -> Schema:
+    """Describe one event of the stream; OpenAPI 3.1 has no word for the stream of them."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": job}
+    return {
+        "type": "object",
+        "description": "Each event.",
+        "properties": {"event": {"const": "job"}, "data": data},
+        "required": ["event", "data"],
+    }
+
+
 def routes(services: Services) -> list[ApiRoute]:
     """Declare the route."""
     return [
@@ -131,7 +142,7 @@ def routes(services: Services) -> list[ApiRoute]:
                     description="The job's events.",
                     content={
                         EVENT_STREAM: Content(
-                            schema={"type": "string"},
+                            schema=_event_schema(job_schema(services.feeds)),
                             example='event: job\ndata: {"id":"job_01kqzcjrpyf27tge33jwvjhkff","state":"accepted",…}\n',
                         )
                     },

@@ -15,17 +15,25 @@ from pathlib import Path
 
 import pytest
 
+from ingest_platform.feeds import discover
 from ingest_platform.pipeline.platform import Platform
-from ingest_platform.storage import jobs, workspaces
+from ingest_platform.storage import jobs, keys, workspaces
 from ingest_platform_tests.pipeline.working import work
 from ingest_platform_tests.serving import CONFIG, OTHER_SITE_CONFIG, Site
 
 ROOT = Path(__file__).parents[2]
 HOOKS = "ingest_platform_tests.api.schemathesis_hooks"
+# With `slow` each takes a few minutes; the default suite's take half of one.
 SECONDS_MAX = 600
-# Long polls are answered when they end, not before.
-REQUEST_SECONDS_MAX = 70
+# An answer that takes longer is one that never comes; on a machine that is busy with much else, all take long.
+REQUEST_SECONDS_MAX = 30
 SEED = 20260506
+
+
+def work_all(platform: Platform) -> None:
+    """Work off whatever waits, of all feeds: whoever follows a job is answered until it ends."""
+    for feed in discover():
+        work(platform, feed)
 
 
 @contextmanager
@@ -35,7 +43,7 @@ def working(platform: Platform) -> Iterator[None]:
 
     def go_on() -> None:
         while not ended.wait(0.1):
-            work(platform)
+            work_all(platform)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         worker = pool.submit(go_on)
@@ -50,7 +58,7 @@ def working(platform: Platform) -> Iterator[None]:
 def busy(site: Site) -> Iterator[Site]:
     """Serve without a rate in the way, with a finished job to look at, and work what comes."""
     with site.platform.ledger.transaction() as tx:
-        workspaces.put(tx, workspaces.Workspace(name="acme", rate_limits={"machine_data": 1_000_000}))
+        workspaces.put(tx, workspaces.Workspace(name="acme", rate_limits={feed.name: 1_000_000 for feed in discover()}))
     items = [
         {"timestamp": f"2026-05-06T10:{minute:02}:00Z", "machine_data_point_config_id": config, "value": minute}
         for minute in range(3)
@@ -71,8 +79,10 @@ def _schemathesis(site: Site, folder: Path, *options: str) -> subprocess.Complet
                 "run",
                 f"{site.url}/openapi.json",
                 "--header",
-                f"Authorization: Bearer {site.token}",
+                f"Authorization: Bearer {site.key(*keys.SCOPES).token}",
             ),
+            # That an id is not found says that nothing links to it, which is no fault of the document.
+            *("--warnings", "missing_auth,validation_mismatch"),
             *("--checks", "all", "--continue-on-failure", "--generation-database", "none", "--no-color"),
             *("--request-timeout", str(REQUEST_SECONDS_MAX), "--seed", str(SEED), *options),
         ],
@@ -90,9 +100,9 @@ def _require_all_well(site: Site, said: subprocess.CompletedProcess[str]) -> Non
     assert said.returncode == 0, said.stdout[-20_000:] + said.stderr[-2_000:]
     assert "No issues found" in said.stdout
     # Whatever was accepted on the way came to its end, and the process still serves.
-    work(site.platform)
+    work_all(site.platform)
     with site.platform.ledger.connection() as tx:
-        assert jobs.waiting(tx, "machine_data").submissions == 0
+        assert [jobs.waiting(tx, feed.name).submissions for feed in discover()] == [0] * len(discover())
     assert site.anyone.get("/readyz").status_code == 200
 
 
