@@ -1,6 +1,7 @@
 """Issues: what tools and people report as wrong, folded from all that was said about each."""
 
 from ingest_platform.domain.feed import Feed
+from ingest_platform.feeds.issues.connected import ANNOUNCED, CONNECTORS
 from ingest_platform.feeds.issues.contract import CONTRACT
 from ingest_platform.feeds.issues.derived import derive
 from ingest_platform.feeds.issues.load import TABLE
@@ -17,5 +18,7 @@ FEED = Feed(
     write_scope="ingest:write",
     table=TABLE,
     refer=refer,
+    kinds=(CONNECTORS,),
     derive=derive,
+    announced=ANNOUNCED,
 )
