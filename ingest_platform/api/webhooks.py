@@ -334,6 +334,13 @@ def routes(services: Services) -> list[ApiRoute]:
             parameters=(limit_parameter(default=PAGE, most=PAGE_MAX), CURSOR),
             answers={200: json_answer("A page of webhooks, without their secrets.", list_schema(_object(webhook)))},
         ),
+        *_single_routes(handlers, _object(webhook)),
+        *_delivery_routes(handlers),
+    ]
+
+
+def _single_routes(handlers: WebhookRoutes, webhook: Schema) -> list[ApiRoute]:
+    return [
         ApiRoute(
             method="GET",
             path=f"{ROOT}/{{webhook_id}}",
@@ -343,7 +350,7 @@ def routes(services: Services) -> list[ApiRoute]:
             summary="Show a webhook",
             access=ADMIN,
             parameters=(_WEBHOOK_ID,),
-            answers={200: json_answer("The webhook, without its secret.", _object(webhook), example=_EXAMPLE)},
+            answers={200: json_answer("The webhook, without its secret.", webhook, example=_EXAMPLE)},
             refusals=(NotFound,),
         ),
         ApiRoute(
@@ -359,12 +366,11 @@ def routes(services: Services) -> list[ApiRoute]:
             answers={200: json_answer("It is deleted.", _object({"id": _TEXT, "deleted": {"const": True}}))},
             refusals=(NotFound,),
         ),
-        *_delivery_routes(handlers),
     ]
 
 
-def _create(handlers: WebhookRoutes, types: Sequence[str]) -> ApiRoute:
-    properties: Mapping[str, Schema] = {
+def _asked(types: Sequence[str]) -> Mapping[str, Schema]:
+    return {
         "url": {
             "type": "string",
             "format": "uri",
@@ -379,6 +385,10 @@ def _create(handlers: WebhookRoutes, types: Sequence[str]) -> ApiRoute:
             "description": "What deliveries are signed with; made where it is left out.",
         },
     }
+
+
+def _create(handlers: WebhookRoutes, types: Sequence[str]) -> ApiRoute:
+    properties = _asked(types)
     asked = {name: _EXAMPLE[name] for name in ("url", "events", "description")}
     answer = _object({**_webhook_schema(types), "secret": _TEXT})
     example = {**_EXAMPLE, "secret": "whsec_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}
