@@ -158,8 +158,8 @@ def checkout(database_url: str, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_first_import_goes_as_the_readme_says(platform: Platform, checkout: Path) -> None:
-    section = _section(README, "A first import")
+def _answers(platform: Platform, checkout: Path, section: str) -> list[str]:
+    """Run a section's commands on a platform that is alive; what each block has printed."""
     app = create_app(feeds=discover(), platform=platform, limits=Limits(disk_free_bytes_min=1))
     with listening(app) as (host, port), _working(platform):
         script = "set -euo pipefail\n"
@@ -170,7 +170,12 @@ def test_the_first_import_goes_as_the_readme_says(platform: Platform, checkout: 
             ["bash", "-c", script], cwd=checkout, capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stderr
-    answers = done.stdout.split("== end of block\n")
+    return done.stdout.split("== end of block\n")
+
+
+def test_the_first_import_goes_as_the_readme_says(platform: Platform, checkout: Path) -> None:
+    section = _section(README, "A first import")
+    answers = _answers(platform, checkout, section)
     shown = json.loads(_blocks(section, "json")[0])
     answered = json.loads(answers[0])
     assert _without_time(answered) == _without_time(shown)
@@ -179,6 +184,18 @@ def test_the_first_import_goes_as_the_readme_says(platform: Platform, checkout: 
     assert isinstance(page, list)
     assert [point["value"] for point in page] == [73.9]
     assert "warm" in json.dumps(rejected)
+
+
+def test_a_first_batch_of_issues_goes_as_their_readme_says(platform: Platform, checkout: Path) -> None:
+    section = _section(ROOT / "ingest_platform" / "feeds" / "issues" / "README.md", "A first batch")
+    answers = _answers(platform, checkout, section)
+    reply, status = (json.loads(block) for block in _blocks(section, "json"))
+    (first,) = _objects(answers[0])
+    # An issue's id is a function of its key, so the document has the very one.
+    assert _without_time(first) == _without_time(reply)
+    second, ended = _objects(answers[1])
+    assert second["issue_ids"][0] == reply["issue_ids"][0]  # type: ignore[index]
+    assert _without_time(ended) == _without_time(status)
 
 
 def _objects(text: str) -> list[dict[str, object]]:
