@@ -5,9 +5,10 @@ than what was said before it is stale and changes nothing. Usually all staged re
 last one: then they are folded onto the row. Otherwise the key is folded again, from every record of it that is kept.
 So any cut of any order of loads leaves the same rows; and a record that is kept already changes nothing.
 
-A table may have many millions of rows, of which a load touches a few anywhere. Therefore it is read by its hash, and of
-the touched rows only the narrow columns that every fold needs, and those given columns that some record omits: what a
-row says besides is known by a digest (`said`). In which transaction this happens is not known here (`load.py`).
+A table may have many millions of rows, of which a load touches a few anywhere. Therefore its hash alone is read first;
+then, if rows are touched, the narrow columns that every fold needs, and those given columns that some record of a
+touched row omits: what a row says besides is known by a digest (`said`). In which transaction this happens is not known
+here (`load.py`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,16 +33,16 @@ from ingest_platform.pipeline.staging import (
 )
 from ingest_platform.storage.warehouse import RECORD_COLUMNS, LakeTransaction, columns_of, quoted, records_of, rows_of
 
-# Names of temporary tables. STORED: the touched rows, narrow; DOUBTED: staged records that may be kept already, or may
-# be earlier than the row's last; KNOWN: those that are kept; LATE: keys to be folded again, HISTORY: their records;
-# CARRIED: what the touched rows say in columns that some record omits; STATES: what a key says after each record;
-# DERIVED: the derived columns of the rows to be written.
+# Names of temporary tables. HITS: the hashes of touched rows; STORED: these rows, as far as they are needed; DOUBTED:
+# staged records that may be kept already, or may be earlier than the row's last; KNOWN: those that are kept; LATE: keys
+# to be folded again, HISTORY: their records; STATES: what a key says after each record; WRITTEN: the states that become
+# rows; DERIVED: the derived columns of these.
+HITS = "hits"
 STORED = "stored"
 DOUBTED = "doubted"
 KNOWN = "known"
 LATE = "late"
 HISTORY = "history"
-CARRIED = "carried"
 STATES = "states"
 WRITTEN = "written"
 DERIVED = "derived"
@@ -52,6 +53,7 @@ DERIVED_ROWS = 50_000
 Deriving = Callable[[pl.DataFrame], pl.DataFrame]
 
 FATE_ROWS = f"SELECT staged_row, outcome FROM {STATES} WHERE staged_row IS NOT NULL"
+HIT_COUNT = f"SELECT count(*) FROM {HITS}"
 DOUBTED_COUNT = f"SELECT count(*) FROM {DOUBTED}"
 LATE_COUNT = f"SELECT count(*) FROM {LATE}"
 
@@ -60,15 +62,15 @@ LATE_COUNT = f"SELECT count(*) FROM {LATE}"
 class FoldStatements:
     """The statements of one table, in the order in which they run."""
 
-    find_stored: str
+    find_hits: str
+    # How many staged records of touched rows omit each of the columns that may be omitted.
+    count_omitted: str
     find_doubted: str
     # Instead of these three where nothing is doubted.
     find_nothing: tuple[str, ...]
     find_known: str
     find_late: str
     find_history: str
-    # How many staged records of touched rows omit each of the columns that may be omitted.
-    count_omitted: str
     fold: str
     # One of them, as the rows found by the hash are all of touched keys, or others have the same hash.
     count_strangers: str
@@ -82,10 +84,11 @@ def fold_statements(table: FoldedTable) -> FoldStatements:
     """Make the statements that fold staged records into a table."""
     hashed = quoted(table.identity)
     return FoldStatements(
-        find_stored=f"""
-            CREATE TEMP TABLE {STORED} AS SELECT {listed(_narrow(table), of="r")}
-            FROM {rows_of(table.name)} AS r SEMI JOIN {STAGED} AS s ON r.{hashed} = s.{hashed}
+        find_hits=f"""
+            CREATE TEMP TABLE {HITS} AS SELECT r.{hashed} FROM {rows_of(table.name)} AS r
+            SEMI JOIN {STAGED} AS s ON r.{hashed} = s.{hashed}
         """,
+        count_omitted=_count_omitted(table),
         find_doubted=_find_doubted(table),
         find_nothing=_find_nothing(table),
         find_known=f"""
@@ -101,7 +104,6 @@ def fold_statements(table: FoldedTable) -> FoldStatements:
             CREATE TEMP TABLE {HISTORY} AS SELECT r.* FROM {records_of(table)} AS r
             SEMI JOIN {LATE} AS l ON r.{hashed} = l.{hashed} AND {same_key(table, "r", "l")}
         """,
-        count_omitted=_count_omitted(table),
         fold=_fold(table),
         count_strangers=f"SELECT count(*) FROM {STORED} AS r ANTI JOIN {STAGED} AS s ON {same_key(table, 'r', 's')}",
         delete_by_hash=f"""
@@ -123,14 +125,21 @@ def fold(lake: LakeTransaction, table: FoldedTable, derive: Deriving | None) -> 
     # What is kept already says nothing new; all others are judged.
     fate = np.full(row.max(initial=-1) + 1, Outcome.UNCHANGED, dtype=np.uint8)
     if len(row):
-        lake.execute(statements.find_stored)
+        _find_stored(lake, table, statements)
         _find_late(lake, statements)
-        _carry(lake, table, statements)
         lake.execute(statements.fold)
         judged = lake.fetch(FATE_ROWS)
         fate[judged.column(0).to_numpy()] = judged.column(1).to_numpy()
         _write(lake, table, statements, derive)
     return Fates(submission=submission, record_index=record_index, outcome=fate[row])
+
+
+def _find_stored(lake: LakeTransaction, table: FoldedTable, statements: FoldStatements) -> None:
+    """Read the touched rows; of the columns that records may omit those that some do, usually few and narrow ones."""
+    lake.execute(statements.find_hits)
+    omitted = lake.fetch(statements.count_omitted)
+    wanted = [each for each, count in zip(_optional(table), omitted.columns, strict=True) if count[0].as_py()]
+    lake.execute(_read_stored(table, wanted, touched=_count(lake, HIT_COUNT) > 0))
 
 
 def _find_late(lake: LakeTransaction, statements: FoldStatements) -> None:
@@ -143,14 +152,6 @@ def _find_late(lake: LakeTransaction, statements: FoldStatements) -> None:
     lake.execute(statements.find_known)
     lake.execute(statements.find_late)
     lake.execute(statements.find_history if _count(lake, LATE_COUNT) else statements.find_nothing[-1])
-
-
-def _carry(lake: LakeTransaction, table: FoldedTable, statements: FoldStatements) -> None:
-    """Read what touched rows say in the columns that some record omits; usually few of them, and narrow ones."""
-    optional = _optional(table)
-    omitted = lake.fetch(statements.count_omitted)
-    wanted = [each for each, count in zip(optional, omitted.columns, strict=True) if count[0].as_py()]
-    lake.execute(_find_carried(table, wanted))
 
 
 def _write(lake: LakeTransaction, table: FoldedTable, statements: FoldStatements, derive: Deriving | None) -> None:
@@ -227,34 +228,22 @@ def _find_nothing(table: FoldedTable) -> tuple[str, ...]:
     )
 
 
-def _touching(table: FoldedTable) -> str:
-    """Find staged records that are folded onto a stored row."""
-    return f"""
-        FROM {STAGED} AS s JOIN {STORED} AS r ON {same_key(table, "s", "r")}
-        ANTI JOIN {LATE} AS l ON {same_key(table, "s", "l")}
-        WHERE s.rowid NOT IN (FROM {KNOWN})
-    """
-
-
 def _count_omitted(table: FoldedTable) -> str:
-    counts = [f"count(*) FILTER (s.{quoted(each.name)} IS NULL)" for each in _optional(table)]
-    return f"SELECT {', '.join(counts) or '0'} {_touching(table)}"
+    hashed = quoted(table.identity)
+    counts = ", ".join(f"count(*) FILTER (s.{quoted(each.name)} IS NULL)" for each in _optional(table))
+    # Without such a column there is nothing to count, and SQL wants something.
+    return f"SELECT {counts or 'NULL'} FROM {STAGED} AS s SEMI JOIN {HITS} AS h ON s.{hashed} = h.{hashed}"
 
 
-def _find_carried(table: FoldedTable, wanted: Sequence[Column]) -> str:
+def _read_stored(table: FoldedTable, wanted: Sequence[Column], *, touched: bool) -> str:
     """Make a table with every optional column, of which only the wanted ones are read."""
-    hashed, key = quoted(table.identity), keys(table)
-    unread = [each for each in _optional(table) if each not in wanted]
-    nulls = "".join(f", CAST(NULL AS {each.type}) AS {quoted(each.name)}" for each in unread)
-    if not wanted:
-        return f"CREATE TEMP TABLE {CARRIED} AS SELECT {listed(key)}{nulls} FROM {STORED} LIMIT 0"
-    omitted = " OR ".join(f"s.{quoted(each.name)} IS NULL" for each in wanted)
-    return f"""
-        CREATE TEMP TABLE {CARRIED} AS
-        SELECT {listed(key, of="t")}, {listed((each.name for each in wanted), of="t")}{nulls}
-        FROM {rows_of(table.name)} AS t
-        SEMI JOIN (SELECT s.{hashed} {_touching(table)} AND ({omitted})) AS o ON t.{hashed} = o.{hashed}
-    """
+    hashed = quoted(table.identity)
+    read = [*_narrow(table), *(each.name for each in wanted)]
+    nulls = "".join(
+        f", CAST(NULL AS {each.type}) AS {quoted(each.name)}" for each in _optional(table) if each not in wanted
+    )
+    found = f"SEMI JOIN {HITS} AS h ON r.{hashed} = h.{hashed}" if touched else "LIMIT 0"
+    return f"CREATE TEMP TABLE {STORED} AS SELECT {listed(read, of='r')}{nulls} FROM {rows_of(table.name)} AS r {found}"
 
 
 def _events(table: FoldedTable) -> str:
@@ -263,7 +252,7 @@ def _events(table: FoldedTable) -> str:
     base = {
         **dict.fromkeys(columns, "NULL"),
         **{name: f"r.{quoted(name)}" for name in (table.identity, *table.key, table.newer) if name != "workspace"},
-        **{each.name: f"c.{quoted(each.name)}" for each in _optional(table)},
+        **{each.name: f"r.{quoted(each.name)}" for each in _optional(table)},
     }
     once = "CAST(1 AS BIGINT) AS occurrences, accepted_at AS first_seen_at, CAST(NULL AS UBIGINT) AS said"
     return f"""
@@ -276,8 +265,7 @@ def _events(table: FoldedTable) -> str:
         UNION ALL
         SELECT NULL, {", ".join(base[name] for name in columns)}, r.workspace, NULL, NULL, r.accepted_seq, -1, NULL,
             r.occurrences, r.first_seen_at, r.said
-        FROM {STORED} AS r LEFT JOIN {CARRIED} AS c ON {same_key(table, "r", "c")}
-        SEMI JOIN {STAGED} AS s ON {same_key(table, "r", "s")}
+        FROM {STORED} AS r SEMI JOIN {STAGED} AS s ON {same_key(table, "r", "s")}
         ANTI JOIN {LATE} AS l ON {same_key(table, "r", "l")}
     """
 

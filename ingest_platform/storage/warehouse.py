@@ -51,7 +51,7 @@ FLUSHED_ROWS_MIN = 20_000
 # Files of compaction; a file is rewritten whole when many of its rows are deleted.
 FILE_SIZE_TARGET = "128MB"
 DELETED_SHARE_MAX = 0.1
-# Of files that are sorted by a hash: a look-up of few keys reads few groups. See docs/decisions/0003.
+# Of files that are sorted by a hash: a look-up of few keys reads few groups. See docs/decisions/0005.
 SORTED_GROUP_ROWS = 10_240
 # Snapshots are kept for six times as long as a writer may sleep; by them DuckLake finds that one was overtaken.
 SNAPSHOT_AGE = timedelta(hours=1)
