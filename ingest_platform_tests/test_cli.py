@@ -154,14 +154,24 @@ def test_apply_prints_what_changes_and_reports_mistakes(ingest: Ingest, tmp_path
     assert f"{file}:1: sites[0].name" in wrong.err
 
 
-def test_a_file_is_taken_and_its_job_is_listed_and_shown(ingest: Ingest, acme: str, tmp_path: Path) -> None:
-    file = tmp_path / "readings.csv"
-    file.write_text("timestamp,machine_data_point_config_id,value\n")
-    said = ingest("load", str(file), "-w", acme, "-f", "machine_data", "--no-wait", "--json")
+@pytest.mark.parametrize(
+    ("family", "name", "content"),
+    [
+        ("machine_data", "readings.csv", "timestamp,machine_data_point_config_id,value\n"),
+        ("issues", "issues.csv", "external_id,source,title\nA-1,jira,It fails\n"),
+    ],
+)
+def test_a_file_is_taken_and_its_job_is_listed_and_shown(
+    ingest: Ingest, acme: str, tmp_path: Path, *, family: str, name: str, content: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(content)
+    said = ingest("load", str(file), "-w", acme, "-f", family, "--no-wait", "--json")
     assert said.code == 0
     (job_id,) = said.json["jobs"]  # type: ignore[misc]
-    listed = json.loads(ingest("jobs", "list", "-w", acme, "--json").out)
-    assert [(job["id"], job["state"], job["file"]["name"]) for job in listed] == [(job_id, "accepted", "readings.csv")]
+    listed = json.loads(ingest("jobs", "list", "-w", acme, "-f", family, "--json").out)
+    told = [(job["id"], job["family"], job["state"], job["file"]["name"]) for job in listed]
+    assert told == [(job_id, family, "accepted", name)]
     assert ingest("jobs", "show", str(job_id)).code == 0
     missing = ingest("jobs", "show", "job_nowhere")
     assert missing.code == 1
