@@ -1,19 +1,19 @@
-"""`python -m benchmarks [accept] [latency] [upload] [idle] [patterns]`: run all or some, and say how they went."""
+"""`python -m benchmarks [accept] [latency] [upload] …`: run all benchmarks or some, and say how they went."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from benchmarks import accept, idle, latency, patterns, upload
+from benchmarks import accept, idle, issues_load, latency, patterns, upload
 
-NAMES = ("accept", "latency", "upload", "idle", "patterns")
+NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option("--seconds", type=float, help="Of each measurement, instead of 3 (accept), 120 (latency), 60 (idle).")
-@click.option("--rounds", type=int, default=3, show_default=True, help="Of accept and upload.")
+@click.option("--rounds", type=int, default=3, show_default=True, help="Of accept, upload and issues-load.")
 @click.option("--rate", "rates", type=float, multiple=True, default=(1, 10, 100), show_default=True, help="Of latency.")
 @click.option("--items", type=int, default=10, show_default=True, help="Items of a submission, of latency.")
 @click.option(
@@ -22,6 +22,9 @@ NAMES = ("accept", "latency", "upload", "idle", "patterns")
 @click.option("--sizes", type=int, multiple=True, default=(1, 200), show_default=True, help="Items, of accept.")
 @click.option("--rows", type=int, default=1_000_000, show_default=True, help="Of upload.")
 @click.option("--labelled", type=click.Path(path_type=Path), default=patterns.LABELLED, help="Folder, of patterns.")
+@click.option(
+    "--stored", type=int, multiple=True, default=issues_load.SIZES, show_default=True, help="Issues, of issues-load."
+)
 @click.option("--bad-share", type=float, default=0.01, show_default=True, help="Bad items, of upload.")
 def main(
     *,
@@ -35,6 +38,7 @@ def main(
     rows: int,
     bad_share: float,
     labelled: Path,
+    stored: Sequence[int],
 ) -> None:
     """Measure the platform on this machine. Each benchmark starts one of its own and ends it; no other is touched."""
     runs: dict[str, Callable[[], None]] = {
@@ -43,6 +47,7 @@ def main(
         "upload": lambda: upload.run(rows=rows, rounds=rounds, bad_share=bad_share),
         "idle": lambda: idle.run(settle_seconds=min(seconds or 30, 30), seconds=seconds or 60),
         "patterns": lambda: patterns.run(folder=labelled, rows=100_000),
+        "issues-load": lambda: issues_load.run(sizes=stored, rounds=rounds),
     }
     for name in NAMES:
         if name in names or not names:
