@@ -367,13 +367,23 @@ def _row(site: Site, issue_id: object) -> dict[str, object]:
 def test_an_event_without_a_title_does_not_take_the_title_that_the_issue_has(site: Site, client: httpx.Client) -> None:
     event = {"external_id": f"X-{uuid.uuid4()}", "source": "zabbix"}
     issue_id = client.post(EVENTS, json=event).json()["issue_id"]
+    reader = site.bearer("issues:read")
+
+    def shown() -> tuple[object, object]:
+        issue = site.anyone.get(f"/v1/issues/{issue_id}", headers=reader).json()
+        return issue["title"], issue["pending"]
+
+    assert shown() == (event["external_id"], True)
     _work(site)
     assert (_row(site, issue_id)["title"], _row(site, issue_id)["severity"]) == (event["external_id"], "p3")
     client.post(EVENTS, json={**event, "title": "Disk full", "severity": "p1"})
     client.post(EVENTS, json={**event, "team": "core"})
+    assert shown() == ("Disk full", True)
     _work(site)
     client.post(EVENTS, json={**event, "body": "at last"})
+    assert shown() == ("Disk full", True)
     _work(site)
+    assert shown() == ("Disk full", False)
     row = _row(site, issue_id)
     assert (row["title"], row["severity"], row["team"], row["body"]) == ("Disk full", "p1", "core", "at last")
     assert row["occurrences"] == 4
