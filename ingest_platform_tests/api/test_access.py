@@ -38,7 +38,7 @@ def test_every_guarded_route_refuses_strangers_the_wrong_kind_of_token_and_a_mis
         for headers in ({}, unknown, wrong_secret, {"Authorization": "Basic Zm9v"}):
             answer = _ask(site, method, path, headers)
             assert answer.status_code == 401, (method, path)
-            assert answer.json()["error"]["type"] == "auth_error"
+            assert answer.json()["error"]["code"] == "unauthorized"
             assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert _ask(site, method, path, no_scope).status_code == 403, (method, path)
         if not path.startswith(("/v1/jobs", "/v1/webhooks")):
