@@ -98,6 +98,8 @@ class Taking:
     body: bytes | None
     blob: str | None
     received: int | None = None
+    # Records that it takes of the workspace's quota; None where the feed has none.
+    quota: int | None = None
     file_name: str | None = None
     file_sha256: str | None = None
     # Key hashes of the records that will be accepted, for feeds whose records can be read before they are worked.
@@ -115,6 +117,7 @@ class Taking:
         job_id: str,
         format: Format,  # noqa: A002 - the word of the domain.
         received: int | None = None,
+        quota: int | None = None,
         file_name: str | None = None,
         subjects: Sequence[int] | None = None,
         origin: Origin = Origin.API,
@@ -128,6 +131,7 @@ class Taking:
             body=spool.body,
             blob=spool.blob,
             received=received,
+            quota=quota,
             file_name=file_name,
             file_sha256=spool.digest.hex() if file_name is not None else None,
             subjects=subjects,
@@ -167,7 +171,10 @@ class Intake:
         return spool
 
     async def take(self, call: Call, taking: Taking, answer: Callable[[str, datetime], Reply]) -> Reply:
-        """Land a submission and answer; when it returns, the answer is true whatever happens next."""
+        """Land a submission and answer; when it returns, the answer is true whatever happens next.
+
+        Raises QuotaExceeded if it takes more of the quota than is left.
+        """
         reach("land.received")
 
         def reply(accepted: Accepted) -> Reply:
@@ -179,7 +186,7 @@ class Intake:
             assert keyed is not None
             keyed.finish(tx, reply(accepted))
 
-        landing = Landing(job=self._job(call, taking), also=also if keyed is not None else None)
+        landing = Landing(job=self._job(call, taking), also=also if keyed is not None else None, quota=taking.quota)
         try:
             accepted = await self._services.lander.land(landing)
         except InDoubt:

@@ -12,6 +12,7 @@ IngestError
 │   ├── UnsupportedFormat   415
 │   ├── Unprocessable       422  valid JSON, wrong content
 │   ├── RateLimited         429
+│   ├── QuotaExceeded       429  more records than the workspace may have accepted this month
 │   └── Unavailable         503  durability can't be promised now
 │       └── InDoubt         503  the store fell silent in the middle of a commit: it may have been taken
 ├── Unreadable              the submission's: it ends `failed` with a reason
@@ -26,6 +27,7 @@ A rejection (one record's) is a value, never an exception: see `rejection.py`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 
 class IngestError(Exception):
@@ -39,6 +41,26 @@ class Detail:
     code: str
     message: str
     param: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exceeded:
+    """Records that do not fit into what is left of a month's quota; none of them is counted.
+
+    `period` is a month of UTC (YYYY-MM), and `retry_after_seconds`, at least 1, the time until it ends.
+    """
+
+    limit: int
+    used: int
+    requested: int
+    period: str
+    resets_at: datetime
+    retry_after_seconds: int
+
+    @property
+    def remaining(self) -> int:
+        """How many records may still be accepted this month; none if the limit was lowered below what was used."""
+        return max(0, self.limit - self.used)
 
 
 class Refusal(IngestError):
@@ -125,6 +147,17 @@ class RateLimited(Refusal):
     """More requests than the workspace or the address may send."""
 
     status, code = 429, "rate_limited"
+
+
+class QuotaExceeded(Refusal):
+    """More records than the workspace may still have accepted this month; nothing was taken."""
+
+    status, code = 429, "quota_exceeded"
+
+    def __init__(self, message: str, *, exceeded: Exceeded | None = None) -> None:
+        headers = {} if exceeded is None else {"Retry-After": str(exceeded.retry_after_seconds)}
+        super().__init__(message, headers=headers)
+        self.exceeded = exceeded
 
 
 class Unavailable(Refusal):

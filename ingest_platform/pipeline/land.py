@@ -5,36 +5,59 @@ Whether it may be taken was decided before (`admit.py`); what is in it is found 
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import structlog
 
 from ingest_platform.domain.crashpoint import reach
-from ingest_platform.domain.errors import Conflict, InDoubt, IngestError, LedgerFault, Unavailable
+from ingest_platform.domain.errors import (
+    Conflict,
+    Exceeded,
+    InDoubt,
+    IngestError,
+    LedgerFault,
+    QuotaExceeded,
+    Unavailable,
+)
 from ingest_platform.pipeline.grouped import RETRY_AFTER_SECONDS, Grouped, OwnConnection, in_doubt, unavailable
-from ingest_platform.storage import jobs
+from ingest_platform.storage import jobs, quotas
 from ingest_platform.storage.jobs import Accepted, NewJob
 from ingest_platform.storage.ledger import Transaction
+from ingest_platform.storage.quotas import Demand
 
 log = structlog.get_logger(__name__)
 
 # One transaction: enough submissions to share an fsync, few enough bytes for the rest not to wait for them.
 GROUP_ITEMS_MAX = 512
 GROUP_BYTES_MAX = 8 * 1024 * 1024
+# A process that is stopped in the middle of a transaction would hold what others wait for (the row of a quota): the
+# server ends it before they give up.
+_SETTINGS: tuple[LiteralString, ...] = ("SET idle_in_transaction_session_timeout = '1s'",)
 # Asking the file system costs microseconds; a disk does not fill much in a second.
 _DISK_ASKED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
-    """A submission to take, and what else is to be written in the same transaction (the answer under its key)."""
+    """A submission to take, and what else is to be written in the same transaction (the answer under its key).
+
+    `quota` is how many records it takes of its workspace's quota, reserved in that transaction too: what is not landed
+    costs nothing. Without it the feed has none.
+    """
 
     job: NewJob
     also: Callable[[Transaction, Accepted], None] | None = None
+    quota: int | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else is written with it, so that it is one statement."""
+        return self.also is None and self.quota is None
 
 
 class DiskReserve:
@@ -73,7 +96,7 @@ class Lander:
 
     def __init__(self, database_url: str, reserve: DiskReserve) -> None:
         self.reserve = reserve
-        self._own = OwnConnection(database_url, application="ingest-land")
+        self._own = OwnConnection(database_url, application="ingest-land", settings=_SETTINGS)
         self._grouped: Grouped[Landing, Accepted] = Grouped(
             self._write,
             name="land",
@@ -86,7 +109,8 @@ class Lander:
     async def land(self, landing: Landing) -> Accepted:
         """Take a submission; when this returns, it survives kill -9 and power loss.
 
-        Raises Unavailable when that can't be promised; InDoubt if it may have been taken nevertheless.
+        Raises QuotaExceeded if it has more records than are left; Unavailable when that can't be promised; InDoubt if
+        it may have been taken nevertheless.
         """
         self.reserve.require()
         return await self._grouped.ask(landing)
@@ -98,21 +122,28 @@ class Lander:
             # One of them can't be stored; the others must not suffer for it.
             return [self._accept_alone(landing) for landing in landings]
 
-    def _accept(self, landings: Sequence[Landing]) -> list[Accepted]:
+    def _accept(self, landings: Sequence[Landing]) -> list[Accepted | IngestError]:
+        refused: dict[int, IngestError] = {}
+
+        def work(tx: Transaction) -> list[Accepted]:
+            refused.clear()
+            refused.update(_over_quota(tx, landings))
+            return _accept(tx, _without(landings, refused))
+
         try:
             # Without an answer to be kept it is one statement; done twice, it fails for its ids (`_accept_alone`).
-            accepted = self._own.run(
-                lambda tx: _accept(tx, landings), one_by_one=all(landing.also is None for landing in landings)
-            )
+            accepted = self._own.run(work, one_by_one=all(landing.alone for landing in landings))
         except LedgerFault:
             if not self._own.in_doubt:
                 raise
             # The connection broke between the commit and its confirmation: ask what came of it.
-            accepted = self._accepted_before(landings)
-            if len(accepted) != len(landings):
+            left = _without(landings, refused)
+            accepted = self._accepted_before(left)
+            if len(accepted) != len(left):
                 raise
         reach("land.after_commit")
-        return accepted
+        told = iter(accepted)
+        return [refused[place] if place in refused else next(told) for place in range(len(landings))]
 
     def _accepted_before(self, landings: Sequence[Landing]) -> list[Accepted]:
         try:
@@ -146,10 +177,39 @@ class Lander:
         self._grouped.close(self._own.close)
 
 
+def _over_quota(tx: Transaction, landings: Sequence[Landing]) -> dict[int, IngestError]:
+    """Reserve what the submissions take of their quotas; the refusals of those that do not fit, by place."""
+    wanted = [
+        (place, Demand(workspace=landing.job.workspace, feed=landing.job.feed, records=landing.quota))
+        for place, landing in enumerate(landings)
+        if landing.quota is not None
+    ]
+    told = quotas.reserve_each(tx, [demand for _, demand in wanted])
+    return {
+        place: over_quota(each) for (place, _), each in zip(wanted, told, strict=True) if isinstance(each, Exceeded)
+    }
+
+
+def over_quota(exceeded: Exceeded) -> QuotaExceeded:
+    """Word the refusal of records of which there are more than is left of the quota."""
+    left = f"{exceeded.remaining} of {exceeded.limit} are left in {exceeded.period}"
+    return QuotaExceeded(
+        f"The quota is exceeded: these are {exceeded.requested} records, and {left}.", exceeded=exceeded
+    )
+
+
+def _without(landings: Sequence[Landing], refused: Mapping[int, IngestError]) -> Sequence[Landing]:
+    if not refused:
+        return landings
+    return [landing for place, landing in enumerate(landings) if place not in refused]
+
+
 def _accept(tx: Transaction, landings: Sequence[Landing]) -> list[Accepted]:
+    if not landings:
+        return []
     new = [landing.job for landing in landings]
     if all(landing.also is None for landing in landings):
-        # It is one statement, and its end is the commit.
+        # It is one statement; unless quotas were reserved before it, its end is the commit.
         reach("land.before_commit")
         return jobs.accept(tx, new)
     accepted = jobs.accept(tx, new)

@@ -2,14 +2,15 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ingest_platform.domain.errors import Conflict, Unavailable
+from ingest_platform.domain.errors import Conflict, QuotaExceeded, Unavailable
 from ingest_platform.pipeline.land import DiskReserve, Lander, Landing
-from ingest_platform.storage import idempotency, jobs
+from ingest_platform.storage import idempotency, jobs, quotas, workspaces
 from ingest_platform.storage.idempotency import Answered, Scope
 from ingest_platform.storage.jobs import Accepted, JobFilter
 from ingest_platform.storage.ledger import Ledger, Transaction, connect
@@ -129,3 +130,84 @@ def test_a_connection_that_died_idle_is_replaced_without_a_refusal(
         )
     assert isinstance(_together(lambda: lander.land(Landing(job=second)))[0], Accepted)
     assert _count(ledger) == 2
+
+
+def _limit(ledger: Ledger, most: int) -> None:
+    with ledger.transaction() as tx:
+        workspaces.put(tx, workspaces.Workspace(name="acme", quotas={"datasets": most}))
+
+
+def _used(ledger: Ledger) -> int:
+    with ledger.connection() as tx:
+        return quotas.usage(tx, workspace="acme", feed="datasets").used
+
+
+def test_of_those_landed_together_only_what_is_over_the_quota_is_refused(lander: Lander, ledger: Ledger) -> None:
+    _limit(ledger, 10)
+    demands = [4, None, 7, 6, 1]
+    landings = [Landing(job=new_job(feed="datasets"), quota=records) for records in demands]
+    landed = _together(*(lambda each=each: lander.land(each) for each in landings))
+    assert [type(each) for each in landed] == [Accepted, Accepted, QuotaExceeded, Accepted, QuotaExceeded]
+    assert [each.id for each in landed if isinstance(each, Accepted)] == [landings[n].job.id for n in (0, 1, 3)]
+    assert _used(ledger) == 10
+    assert _count(ledger) == 3
+    told = landed[4]
+    assert isinstance(told, QuotaExceeded)
+    assert told.exceeded is not None
+    numbers = told.exceeded
+    assert (numbers.limit, numbers.used, numbers.remaining, numbers.requested) == (10, 10, 0, 1)
+    assert int(told.headers["Retry-After"]) >= 1
+
+
+def test_a_submission_that_can_not_be_stored_costs_nothing(lander: Lander, ledger: Ledger) -> None:
+    _limit(ledger, 10)
+    broken = dataclasses.replace(new_job(feed="datasets"), file_name="a\x00b")
+    landings = [Landing(job=broken, quota=10), Landing(job=new_job(feed="datasets"), quota=10)]
+    landed = _together(*(lambda each=each: lander.land(each) for each in landings))
+    assert [type(each) for each in landed] == [Unavailable, Accepted]
+    assert _used(ledger) == 10
+
+
+def test_the_answer_of_what_is_over_the_quota_is_not_kept(lander: Lander, ledger: Ledger) -> None:
+    _limit(ledger, 1)
+    with ledger.transaction() as tx:
+        idempotency.reserve(tx, SCOPE, seconds=60)
+
+    def answer(tx: Transaction, _: Accepted) -> None:
+        idempotency.finish(tx, SCOPE, ANSWER)
+
+    landings = [
+        Landing(job=new_job(feed="datasets"), quota=2, also=answer),
+        Landing(job=new_job(feed="datasets"), quota=1),
+    ]
+    landed = _together(*(lambda each=each: lander.land(each) for each in landings))
+    assert [type(each) for each in landed] == [QuotaExceeded, Accepted]
+    with ledger.connection() as tx:
+        assert tx.execute("SELECT response FROM idempotency").fetchall() == [(None,)]
+
+
+def test_two_processes_land_exactly_the_quota(ledger: Ledger, database_url: str, tmp_path: Path) -> None:
+    make_workspace(ledger)
+    _limit(ledger, 100)
+    landers = [Lander(database_url, DiskReserve(tmp_path, free_bytes_min=1)) for _ in range(2)]
+    landings = [Landing(job=new_job(feed="datasets"), quota=1 + number % 3) for number in range(120)]
+    try:
+        landed = _together(
+            *(lambda each=each, number=number: landers[number % 2].land(each) for number, each in enumerate(landings))
+        )
+    finally:
+        for each in landers:
+            each.close()
+    taken = [landing.quota or 0 for landing, each in zip(landings, landed, strict=True) if isinstance(each, Accepted)]
+    assert {type(each) for each in landed} == {Accepted, QuotaExceeded}
+    assert sum(taken) == _used(ledger) == 100
+    assert _count(ledger) == len(taken)
+
+
+def test_a_process_that_stops_in_the_middle_does_not_hold_up_the_others(lander: Lander, ledger: Ledger) -> None:
+    _limit(ledger, 10)
+    stopped = Landing(job=new_job(feed="datasets"), quota=4, also=lambda _tx, _accepted: time.sleep(1.5))
+    (told,) = _together(lambda: lander.land(stopped))
+    # Its connection was ended before those who wait for the quota's row had to give up.
+    assert isinstance(told, Unavailable)
+    assert _used(ledger) == 0
