@@ -72,8 +72,9 @@ class _Exchange:
 
     def shown_rate(self) -> Rate | None:
         """Tell the rate of a limited path; the default where it is not known whose request it is."""
-        if self.rate is not None:
-            return self.rate
+        known = self.rate if self.rate is not None or self.call is None else self.call.rate
+        if known is not None:
+            return known
         rule = next((route.rate for route in self.methods.values() if route.rate is not None), None)
         return Rate(limit=rule.per_minute, remaining=rule.per_minute) if rule else None
 

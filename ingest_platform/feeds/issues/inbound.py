@@ -25,7 +25,7 @@ from ingest_platform.feeds.issues.connectors import READERS
 from ingest_platform.feeds.issues.connectors.payload import Ignored, Payload
 from ingest_platform.feeds.issues.door import Alone, complete_sourced, judge
 from ingest_platform.feeds.issues.sources import SOURCES
-from ingest_platform.pipeline.admit import Principal, RateRule
+from ingest_platform.pipeline.admit import Principal, Rate, RateRule
 from ingest_platform.pipeline.signature import HUB_SIGNATURE_HEADER, SIGNATURE_HEADER, is_signed, new_secret
 from ingest_platform.storage import limits, secrets, workspaces
 from ingest_platform.storage.ledger import Transaction
@@ -118,16 +118,17 @@ def _admit(tx: Transaction, call: Call, raw: bytes) -> Connector:
     )
     if not good or found is None:
         raise Unauthenticated(f"There is no such connector, or {SIGNATURE_HEADER} is missing or wrong.")
-    _take_token(tx, found.workspace)
+    _take_token(tx, call, found.workspace)
     return Connector(id=found.id, workspace=found.workspace, type=found.body["type"])
 
 
-def _take_token(tx: Transaction, workspace: str) -> None:
+def _take_token(tx: Transaction, call: Call, workspace: str) -> None:
     """Count the call against the workspace's rate; a stranger's costs it nothing."""
     own = workspaces.find(tx, workspace)
     per_minute = (own.rate_limits if own is not None else {}).get(RATE.name, RATE.per_minute)
     bucket = f"workspace:{workspace}:{RATE.name}"
     (taken,) = limits.take(tx, [limits.Wanted(bucket=bucket, per_minute=per_minute, tokens=1)])
+    call.rate = Rate(limit=per_minute, remaining=taken.remaining)
     if not taken.granted:
         message = f"Too many requests; the limit is {per_minute} a minute."
         raise RateLimited(message, headers={"Retry-After": str(max(1, round(taken.retry_after_seconds)))})

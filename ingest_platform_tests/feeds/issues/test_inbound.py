@@ -211,13 +211,15 @@ def test_a_workspaces_rate_holds_for_its_connectors_and_strangers_use_none_of_it
         body = _json(payloads.GITHUB)
         for _ in range(4):
             assert _send(site, "con-github", body, secret="wrong" * 5).status_code == 401
-        statuses = [_send(site, "con-github", body, **GITHUB).status_code for _ in range(3)]
+        answers = [_send(site, "con-github", body, **GITHUB) for _ in range(3)]
         limited = _send(site, "con-github", body, **GITHUB)
     finally:
         with site.platform.ledger.transaction() as tx:
             tx.execute("DELETE FROM rate_buckets")
             workspaces.put(tx, workspaces.Workspace(name="acme"))
-    assert statuses == [202, 202, 429]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert limited.headers["X-RateLimit-Limit"] == "2"
     assert int(limited.headers["Retry-After"]) >= 1
     assert "trace_id" not in limited.json()["error"]
 
