@@ -1,10 +1,12 @@
 """Issues: what tools and people report as wrong, folded from all that was said about each."""
 
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import Feed, FeedTask
 from ingest_platform.feeds.issues.connected import ANNOUNCED, CONNECTORS
 from ingest_platform.feeds.issues.contract import CONTRACT
-from ingest_platform.feeds.issues.derived import derive
+from ingest_platform.feeds.issues.deriving import derive
+from ingest_platform.feeds.issues.detecting import detect_all
 from ingest_platform.feeds.issues.load import TABLE
+from ingest_platform.feeds.issues.rebuild import rebuild_all
 from ingest_platform.feeds.issues.references import refer
 
 FEED = Feed(
@@ -21,4 +23,10 @@ FEED = Feed(
     kinds=(CONNECTORS,),
     derive=derive,
     announced=ANNOUNCED,
+    tasks=(
+        FeedTask(
+            name="pattern_detection", title="Patterns that have become active", cron="*/5 * * * *", run=detect_all
+        ),
+        FeedTask(name="pattern_rebuild", title="Patterns, grouped anew", cron="17 3 * * *", run=rebuild_all),
+    ),
 )

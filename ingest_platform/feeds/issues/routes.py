@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ingest_platform.api.problems import Family
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Services
-from ingest_platform.feeds.issues import inbound, ingesting, reading, wire
+from ingest_platform.feeds.issues import inbound, ingesting, pattern_routes, reading, wire
 
 FAMILY = Family(
     name="IssuesProblem",
@@ -17,4 +17,9 @@ FAMILY = Family(
 
 def routes(services: Services) -> Sequence[ApiRoute]:
     """Declare the routes."""
-    return [*ingesting.routes(services), *reading.routes(services), *inbound.routes(services)]
+    return [
+        *ingesting.routes(services),
+        *reading.routes(services),
+        *pattern_routes.routes(services),
+        *inbound.routes(services),
+    ]
