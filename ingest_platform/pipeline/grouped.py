@@ -63,16 +63,17 @@ class OwnConnection:
         twice either.
         """
         began_fresh = self._connection is None
+        self._committing = False
         try:
             return self._once(work, one_by_one=one_by_one)
         except LedgerFault:
             # Only a connection that was idle before can have been closed by a restarted server.
             if began_fresh or (self._committing and not one_by_one):
                 raise
+        # What the first time left open stays open, also where the second one does not even begin.
         return self._once(work, one_by_one=one_by_one)
 
     def _once(self, work: Callable[[Transaction], Answer], *, one_by_one: bool) -> Answer:
-        self._committing = False
         if self._connection is None:
             self._connection = self._open()
         try:

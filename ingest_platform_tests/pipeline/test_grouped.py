@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 
+import psycopg
 import pytest
 
 from ingest_platform.domain.errors import InDoubt, IngestError, LedgerFault, Unavailable, Unprocessable
@@ -188,3 +189,25 @@ def test_work_whose_connection_dies_within_is_begun_again_and_committed_once(
     own.run(count)
     assert own.run(lambda tx: tx.execute("SELECT count(*) FROM counted").fetchone()) == (1,)
     assert len(begun) == 2
+
+
+def test_doubt_stays_where_the_server_is_away_when_the_work_is_begun_again(
+    own: OwnConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_: Transaction) -> None:
+        raise psycopg.OperationalError("the connection was lost")
+
+    def refuse(*_: object, **__: object) -> Transaction:
+        raise LedgerFault("there is no server")
+
+    own.run(lambda tx: tx.execute("SELECT 1"))
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_platform.pipeline.grouped.connect", refuse)
+        with pytest.raises(LedgerFault, match="no server"):
+            own.run(lose, one_by_one=True)
+    # Its one statement may have been committed before the connection was lost.
+    assert own.in_doubt
+    own.run(lambda tx: tx.execute("SELECT 1"), one_by_one=True)
+    with pytest.raises(LedgerFault):
+        own.run(lose)
+    assert not own.in_doubt
