@@ -16,7 +16,7 @@ import polars as pl
 
 from benchmarks.installation import scratch_dir
 from benchmarks.results import Row, keep, median, show
-from ingest_platform.feeds.issues.derived import derive
+from ingest_platform.feeds.issues.deriving import derive
 from ingest_platform.feeds.issues.load import TABLE
 from ingest_platform.feeds.issues.references import refer
 from ingest_platform.pipeline.load import StagedJob, load_records
