@@ -10,9 +10,9 @@ import asyncio
 import ipaddress
 import re
 import socket
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -113,7 +113,7 @@ class Resolver:
 
     def __init__(self, rules: OutboundRules, *, threads: int) -> None:
         self._rules = rules
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="resolve")
+        self._free = threading.BoundedSemaphore(threads)
 
     async def why_unreachable(self, text: str, *, seconds_max: float) -> str | None:
         """Tell why a URL that is well-formed would not be called. A name that can't be resolved now may be later."""
@@ -140,15 +140,35 @@ class Resolver:
         if literal is not None:
             return [literal]
 
-        def look_up() -> list[Address]:
-            found = socket.getaddrinfo(_host(url), _port(url), type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-            return list(dict.fromkeys(ipaddress.ip_address(each[4][0]) for each in found))
+        if not self._free.acquire(blocking=False):
+            message = "too many names are being resolved"
+            raise OSError(message)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Address]] = loop.create_future()
+        # A thread of a pool would keep the process from ending for as long as a name server is silent.
+        work = (loop, answer, _host(url), _port(url))
+        threading.Thread(target=self._look_up, args=work, name="resolve", daemon=True).start()
+        return await answer
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+    def _look_up(
+        self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[list[Address]], host: str, port: int
+    ) -> None:
+        failed, addresses = None, list[Address]()
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            addresses = list(dict.fromkeys(ipaddress.ip_address(each[4][0]) for each in found))
+        except (OSError, UnicodeError) as error:
+            failed = error
+        finally:
+            self._free.release()
 
-    def close(self) -> None:
-        """Let the threads go, without waiting for any."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        def tell() -> None:
+            if not answer.done():
+                answer.set_result(addresses) if failed is None else answer.set_exception(failed)
+
+        # Whoever asked may be gone, and the loop with them.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell)
 
 
 class Outbound:
@@ -169,7 +189,6 @@ class Outbound:
     async def __aexit__(self, *_: object) -> None:
         """Close its connections."""
         await self._transport.aclose()
-        self._resolver.close()
 
     async def post(self, text: str, *, headers: Mapping[str, str], body: bytes) -> Sent:
         """Send a body to a URL, and tell how that went; raises nothing."""

@@ -3,12 +3,14 @@
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -251,11 +253,7 @@ def test_a_receiver_that_is_away_and_a_name_that_is_none_are_told() -> None:
 
 def _reason(url: str, rules: OutboundRules) -> str | None:
     async def ask() -> str | None:
-        resolver = Resolver(rules, threads=1)
-        try:
-            return await resolver.why_unreachable(url, seconds_max=5.0)
-        finally:
-            resolver.close()
+        return await Resolver(rules, threads=1).why_unreachable(url, seconds_max=5.0)
 
     return asyncio.run(ask())
 
@@ -268,6 +266,24 @@ def test_before_a_url_is_taken_its_name_is_looked_up(named: dict[str, list[str]]
     assert _reason("https://public.example/", RULES) is None
     # It may get an address yet, and is looked at again then.
     assert _reason("https://nowhere.invalid/", RULES) is None
+
+
+def test_a_name_server_that_is_silent_holds_up_only_whom_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent.wait(5) and [])
+
+    async def ask() -> tuple[float, str | None]:
+        resolver, began = Resolver(RULES, threads=1), time.monotonic()
+        assert await resolver.why_unreachable("https://a.example/", seconds_max=0.2) is None
+        took = time.monotonic() - began
+        with pytest.raises(OSError, match="too many names"):
+            await resolver.resolve(httpx.URL("https://b.example/"))
+        silent.set()
+        return took, await resolver.why_unreachable("https://1.1.1.1/", seconds_max=1.0)
+
+    took, refused = asyncio.run(ask())
+    assert took < 1.5
+    assert refused is None
 
 
 # Certificates
