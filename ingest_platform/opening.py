@@ -10,6 +10,7 @@ from ingest_platform.pipeline.addresses import OutboundRules, read_networks
 from ingest_platform.pipeline.platform import Limits, Platform
 from ingest_platform.pipeline.references import KnownCache
 from ingest_platform.pipeline.sandbox import Sandbox
+from ingest_platform.pipeline.shapes import ShapeCache
 from ingest_platform.settings import Settings, WrongSetting
 from ingest_platform.storage.blobs import Blobs, open_blobs
 from ingest_platform.storage.embedded import database_url
@@ -101,6 +102,7 @@ def open_platform(
             total_seconds_max=settings.parse_seconds_max,
         ),
         known=KnownCache(ledger),
+        shapes=ShapeCache(ledger),
         limits=Limits(
             load_bytes_max=settings.load_bytes_max,
             load_submissions_max=settings.load_submissions_max,

@@ -12,6 +12,7 @@ from ingest_platform.pipeline.addresses import OutboundRules
 from ingest_platform.pipeline.platform import MIB, Platform
 from ingest_platform.pipeline.references import KnownCache
 from ingest_platform.pipeline.sandbox import Sandbox
+from ingest_platform.pipeline.shapes import ShapeCache
 from ingest_platform.storage import jobs, workspaces
 from ingest_platform.storage.blobs import LocalBlobs
 from ingest_platform.storage.jobs import Accepted, NewJob
@@ -31,6 +32,7 @@ def open_stores(database_url: str, data_dir: Path, *, outbound: OutboundRules | 
         blobs=LocalBlobs(data_dir / "blobs"),
         sandbox=Sandbox(),
         known=KnownCache(ledger),
+        shapes=ShapeCache(ledger),
         outbound=outbound or OutboundRules(),
     )
 

@@ -22,7 +22,7 @@ from ingest_platform.api.route import (
 )
 from ingest_platform.api.services import Services
 from ingest_platform.domain.errors import NotFound
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import Feed, Shape
 from ingest_platform.domain.job import Job, JobState, Origin
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.domain.rejection import Rejection
@@ -117,6 +117,7 @@ class JobRoutes:
         job = await find_job(self._services, call)
         wanted, limit = call.get("outcome", str), call.require("limit", int)
         cursor, purpose = call.get("cursor", str), f"records:{job.id}:{wanted}"
+        shape = await self._services.run(lambda: self._shape(job))
 
         def read(tx: Transaction) -> Reply:
             first = 0 if cursor is None else int(self._services.cursors.read(cursor, purpose=purpose)[0] or 0)
@@ -130,25 +131,21 @@ class JobRoutes:
                 each.record_index: each
                 for each in outcomes.rejections(tx, job.id, first_index=page[0] if page else 0, limit=limit)
             }
-            data = [self._record(job, index, Outcome(codes[index]), rejected.get(index)) for index in page]
+            stored_in = None if shape is None else shape.table.name
+            data = [
+                _record(job, index, Outcome(codes[index]), rejected.get(index), stored_in=stored_in) for index in page
+            ]
             more = len(places) > limit
             next_cursor = self._services.cursors.write(purpose=purpose, place=[places[limit]]) if more else None
             return list_reply(data, next_cursor=next_cursor, total=marks.count(b"\x01"))
 
         return await self._services.read(read)
 
-    def _record(self, job: Job, index: int, outcome: Outcome, rejection: Rejection | None) -> dict[str, object]:
+    def _shape(self, job: Job) -> Shape | None:
         feed = self._feeds.get(job.feed)
-        problems = rejection.problems if rejection is not None else ()
-        return {
-            "index": index,
-            "record_id": f"{job.id}:{index}",
-            "outcome": outcome.word,
-            "reasons": [
-                {"code": problem.code, "field": problem.field, "message": problem.message} for problem in problems
-            ],
-            "stored_in": feed.table.name if feed is not None and outcome in _STORED else None,
-        }
+        if feed is None:
+            return None
+        return self._services.platform.shapes.of(feed, workspace=job.workspace, target=job.target)
 
     async def rejected_ndjson(self, call: Call) -> Reply:
         """Give the rejected records with their reasons, one a line."""
@@ -163,14 +160,27 @@ class JobRoutes:
     async def rejected_csv(self, call: Call) -> Reply:
         """Give the rejected records with their reasons as a table that a spreadsheet opens safely."""
         job = await find_job(self._services, call)
-        feed = self._feeds.get(job.feed)
-        fields = tuple(field.name for field in feed.contract.fields) if feed is not None else ()
+        shape = await self._services.run(lambda: self._shape(job))
+        fields = tuple(field.name for field in shape.contract.fields) if shape is not None else ()
         return Reply(
             status=200,
             content_type=CSV,
             headers=_download(f"{job.id}.rejected.csv"),
             stream=rejected_csv(self._services, job.id, fields),
         )
+
+
+def _record(
+    job: Job, index: int, outcome: Outcome, rejection: Rejection | None, *, stored_in: str | None
+) -> dict[str, object]:
+    problems = rejection.problems if rejection is not None else ()
+    return {
+        "index": index,
+        "record_id": f"{job.id}:{index}",
+        "outcome": outcome.word,
+        "reasons": [{"code": problem.code, "field": problem.field, "message": problem.message} for problem in problems],
+        "stored_in": stored_in if outcome in _STORED else None,
+    }
 
 
 def _download(name: str) -> dict[str, str]:

@@ -45,8 +45,6 @@ def load(
 
     The format is told by the name: .json .ndjson .jsonl .csv .parquet .arrow, each also with .gz or .zst.
     """
-    if target is not None:
-        raise Failed(f"{family.folder} has no targets; leave --target out.")
     for path in files:
         if reading_of(path.name) is None:
             # Before anything is taken, so that a second call with the name mended takes each file once.
@@ -55,7 +53,7 @@ def load(
         # It is there and has its tables: the rest opens without a question.
         platform = open_platform(settings, application="load")
     try:
-        job_ids = [_land(platform, family, workspace, path) for path in files]
+        job_ids = [_land(platform, family, workspace, path, target=target) for path in files]
         if no_wait:
             output.give({"jobs": job_ids})
             output.say("\n".join(job_ids))
@@ -65,9 +63,9 @@ def load(
         platform.close()
 
 
-def _land(platform: Platform, family: Feed, workspace: str, path: Path) -> str:
+def _land(platform: Platform, family: Feed, workspace: str, path: Path, *, target: str | None) -> str:
     try:
-        return land_file(platform, family, workspace, path)
+        return land_file(platform, family, workspace, path, target=target)
     except Refusal as refusal:
         raise Failed(f"{path}: {refusal.message}") from refusal
     except OSError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ingest_platform.pipeline.platform import Platform
-    from ingest_platform.storage.ledger import Ledger
+    from ingest_platform.storage.ledger import Ledger, Transaction
 
 
 class Refer(Protocol):
@@ -114,7 +114,47 @@ class FoldedTable:
         return f"{self.name}_records"
 
 
-Table = KeyedTable | FoldedTable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendTable:
+    """A warehouse table in which every accepted record is a row, known by its place in the order of acceptance.
+
+    `columns` come from the staged records. The kernel's columns stand beside them under names that begin with `prefix`,
+    so that whatever a client declares can't collide with them. `constants` are columns that say the same in every row.
+    `id_column` gets an id that begins with `id_prefix` and is a function of the record's place; `accepted_column` the
+    time of acceptance and `request_column` the request's id. Files are kept by the day of `day_column`.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    day_column: str
+    id_column: str
+    id_prefix: str
+    accepted_column: str
+    request_column: str
+    constants: tuple[tuple[Column, str | int], ...] = ()
+    prefix: str = "__"
+
+
+Table = KeyedTable | FoldedTable | AppendTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What records are held to, and where they lie."""
+
+    contract: Contract
+    table: Table
+
+
+class Shapes(Protocol):
+    """Find the shape of a workspace's target (a dataset, say); None if there is no such target, or no shape yet.
+
+    Once declared, a shape never changes, so that it may be kept for ever; but its target may be gone one day.
+    """
+
+    def __call__(self, tx: "Transaction", *, workspace: str, target: str) -> Shape | None:
+        """Find the shape of one target."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +219,9 @@ class Feed:
     `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
     folded table with derived columns, `tasks` is what the feed does from time to time, `announced` what subscribers of
     webhooks are told besides the ends of jobs.
+
+    `contract` and `table` are of submissions without a target. A feed with targets, each with a shape of its own, finds
+    them by `shapes`; its `contract` and `table` are an example, by which it is warmed up and held to the laws.
     """
 
     name: str
@@ -191,6 +234,7 @@ class Feed:
     write_scope: str
     table: Table
     refer: Refer | None = None
+    shapes: Shapes | None = None
     kinds: tuple[DeclaredKind, ...] = ()
     derive: Derive | None = None
     tasks: tuple[FeedTask, ...] = ()

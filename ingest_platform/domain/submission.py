@@ -47,12 +47,14 @@ class Submission:
     catalog_revision: int
     accepted_at: datetime
     attempts: int
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """Submissions of one feed (in order of acceptance) claimed together, worked in one warehouse transaction.
 
+    All have the same target, and then the same workspace, or none.
     `fence` grows with every claim of the platform: whoever holds a smaller one has lost.
     """
 
@@ -61,3 +63,13 @@ class Load:
     fence: int
     day: date
     submissions: Sequence[Submission]
+
+    @property
+    def target(self) -> str | None:
+        """The target of all submissions."""
+        return self.submissions[0].target
+
+    @property
+    def workspace(self) -> str:
+        """The workspace of a target; of submissions without one, any of theirs."""
+        return self.submissions[0].workspace

@@ -1,15 +1,16 @@
 """Asset checks: what must be true of a run's work whoever wrote it. What a record must look like is not known here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from ingest_platform.domain.feed import Feed, FoldedTable
+from ingest_platform.domain.feed import FoldedTable, Table
 from ingest_platform.orchestration.report import FATES
 from ingest_platform.orchestration.workplace import Workplace
 from ingest_platform.pipeline.report import RunReport
-from ingest_platform.storage.warehouse import quoted, records_of, rows_of
+from ingest_platform.pipeline.staging import identity
+from ingest_platform.storage.warehouse import prefix_of, quoted, records_of, rows_of
 
 COUNTS_BALANCE = "counts_balance"
 NO_DUPLICATE_KEYS = "no_duplicate_keys"
@@ -41,14 +42,18 @@ def check_waiting(key: dg.AssetKey, *, oldest_seconds: float | None) -> dg.Asset
 
 
 def check_keys(
-    key: dg.AssetKey, place: Workplace, feed: Feed, *, job_ids: Sequence[str], days: Sequence[date]
+    key: dg.AssetKey,
+    place: Workplace,
+    tables: Collection[Table],
+    *,
+    job_ids: Sequence[str],
+    days: Sequence[date],
 ) -> dg.AssetCheckResult:
     """Check that no key which the run touched has two rows: those of its jobs, or of whole days if any are given."""
-    condition, values = _touched(job_ids=job_ids, days=days)
     repeated = 0
-    if values:
-        place.platform.warehouse.ensure([feed.table])
-        repeated = place.platform.warehouse.query(_repeated(feed, condition), values).column(0)[0].as_py()
+    if job_ids or days:
+        place.platform.warehouse.ensure(list(tables))
+        repeated = sum(_repeated(place, table, job_ids=job_ids, days=days) for table in tables)
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=NO_DUPLICATE_KEYS,
@@ -57,25 +62,27 @@ def check_keys(
     )
 
 
-def _touched(*, job_ids: Sequence[str], days: Sequence[date]) -> tuple[str, list[object]]:
-    if not days:
-        return f"job_id IN ({', '.join('?' * len(job_ids))})", list(job_ids)
-    first = datetime.combine(min(days), time.min, UTC)
-    return "accepted_at >= ? AND accepted_at < ?", [
-        first,
-        datetime.combine(max(days), time.min, UTC) + timedelta(days=1),
-    ]
-
-
-def _repeated(feed: Feed, condition: str) -> str:
+def _repeated(place: Workplace, table: Table, *, job_ids: Sequence[str], days: Sequence[date]) -> int:
     """Count the keys with more than one row, among those that some jobs' records are of."""
-    table = feed.table
+    condition, values = _touched(job_ids=job_ids, days=days, prefix=prefix_of(table))
     rows = rows_of(table.name)
     # A keyed table's row is of one job; what a folded table's is made of lies beside it.
     touched = records_of(table) if isinstance(table, FoldedTable) else rows
-    keys = ", ".join(quoted(name) for name in dict.fromkeys(("workspace", *table.key)))
-    return (
+    keys = ", ".join(quoted(name) for name in identity(table))
+    query = (
         f"WITH touched AS (SELECT DISTINCT {keys} FROM {touched} WHERE {condition}) "  # noqa: S608 - names of a declaration.
         f"SELECT count(*) FROM (SELECT {keys} FROM {rows} SEMI JOIN touched USING ({keys})"
         f" GROUP BY {keys} HAVING count(*) > 1)"
     )
+    return place.platform.warehouse.query(query, values).column(0)[0].as_py()
+
+
+def _touched(*, job_ids: Sequence[str], days: Sequence[date], prefix: str) -> tuple[str, list[object]]:
+    if not days:
+        return f"{quoted(prefix + 'job_id')} IN ({', '.join('?' * len(job_ids))})", list(job_ids)
+    first = datetime.combine(min(days), time.min, UTC)
+    accepted_at = quoted(prefix + "accepted_at")
+    return f"{accepted_at} >= ? AND {accepted_at} < ?", [
+        first,
+        datetime.combine(max(days), time.min, UTC) + timedelta(days=1),
+    ]

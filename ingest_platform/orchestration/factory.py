@@ -192,7 +192,7 @@ def _results(
     yield dg.MaterializeResult(
         asset_key=table,
         metadata=report.table_metadata(done),
-        check_results=[checks.check_keys(table, place, feed, job_ids=report.job_ids(done), days=again)],
+        check_results=[checks.check_keys(table, place, done.tables.values(), job_ids=report.job_ids(done), days=again)],
     )
     yield dg.MaterializeResult(
         asset_key=outcomes,

@@ -12,7 +12,7 @@ from ingest_platform.domain.submission import Encoding, Format, Submission
 from ingest_platform.orchestration.workplace import Workplace
 from ingest_platform.pipeline.given import staging_folder
 from ingest_platform.pipeline.work import Reading, Stopwatch
-from ingest_platform.storage.warehouse import rows_of
+from ingest_platform.storage.warehouse import prefix_of, quoted, rows_of
 
 
 def warm_up(place: Workplace, feed: Feed) -> None:
@@ -22,7 +22,8 @@ def warm_up(place: Workplace, feed: Feed) -> None:
         Reading(place.platform, feed, [example], folder=folder, watch=Stopwatch(), progress=lambda: None).finish()
     place.platform.warehouse.ensure([feed.table])
     # A name of a declaration, quoted.
-    query = f"SELECT count(*) FROM {rows_of(feed.table.name)} WHERE job_id = ?"  # noqa: S608
+    job_id = quoted(prefix_of(feed.table) + "job_id")
+    query = f"SELECT count(*) FROM {rows_of(feed.table.name)} WHERE {job_id} = ?"  # noqa: S608
     place.platform.warehouse.query(query, [example.job_id])
 
 

@@ -32,6 +32,7 @@ _CHUNK_BYTES = MIB
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("job_id", "workspace", "feed", "target", "format", "encoding", "origin")),
+        ("request_id", pa.string()),
         ("seq", pa.int64()),
         ("body", pa.large_binary()),
         ("blob", pa.string()),

@@ -17,8 +17,9 @@ from ingest_platform.pipeline.archive import archived_submissions
 from ingest_platform.pipeline.given import staging_folder
 from ingest_platform.pipeline.load import deriving, load_records
 from ingest_platform.pipeline.platform import Platform
-from ingest_platform.pipeline.report import RunReport, load_report
+from ingest_platform.pipeline.report import LoadReport, RunReport, load_report
 from ingest_platform.pipeline.settle import decide_all
+from ingest_platform.pipeline.shapes import by_target
 from ingest_platform.pipeline.work import Reading, Stopwatch, staged_jobs
 from ingest_platform.storage import inbox, jobs
 
@@ -48,27 +49,32 @@ def work_day_again(
         page = [each for each in submissions if each.job_id in effective]
         if not page:
             continue
-        watch = Stopwatch()
-        with platform.ledger.transaction() as tx:
-            fence = jobs.next_fence(tx)
-        load = Load(id=new_id(BACKFILL_PREFIX), feed=feed.name, fence=fence, day=day, submissions=page)
-        with staging_folder(platform.staging_dir, load.id) as folder:
-            reading = Reading(platform, feed, page, folder=folder, watch=watch, progress=lambda: None)
-            with watch.stage("load"), closing(reading.frames()) as frames:
-                loaded = load_records(
-                    platform.warehouse,
-                    table=feed.table,
-                    load_id=load.id,
-                    fence=fence,
-                    staged=staged_jobs(page),
-                    frames=frames,
-                    derive=deriving(feed, platform.ledger),
-                    again=True,
-                )
-        settled = decide_all(reading.jobs, loaded)
-        report.add(load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC)))
+        for part in by_target(page).values():
+            report.add(_work_again(platform, feed, day, part))
     log.info("day worked again", feed=feed.name, day=str(day), run_id=run_id, loads=report.loads_total)
     return report
+
+
+def _work_again(platform: Platform, feed: Feed, day: date, page: Sequence[Submission]) -> LoadReport:
+    watch = Stopwatch()
+    with platform.ledger.transaction() as tx:
+        fence = jobs.next_fence(tx)
+    load = Load(id=new_id(BACKFILL_PREFIX), feed=feed.name, fence=fence, day=day, submissions=page)
+    with staging_folder(platform.staging_dir, load.id) as folder:
+        reading = Reading(platform, feed, page, folder=folder, watch=watch, progress=lambda: None)
+        with watch.stage("load"), closing(reading.frames()) as frames:
+            loaded = load_records(
+                platform.warehouse,
+                table=reading.table,
+                load_id=load.id,
+                fence=fence,
+                staged=staged_jobs(page),
+                frames=frames,
+                derive=deriving(feed, platform.ledger),
+                again=True,
+            )
+    settled = decide_all(reading.jobs, loaded)
+    return load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC), table=reading.table)
 
 
 def _pages(platform: Platform, feed: Feed, day: date) -> Iterator[Sequence[Submission]]:

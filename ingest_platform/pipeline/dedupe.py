@@ -18,6 +18,7 @@ from ingest_platform.pipeline.staging import (
     STAGED,
     STAGED_ROWS,
     Fates,
+    identity,
     keys,
     listed,
     same_key,
@@ -79,7 +80,7 @@ def merge(lake: LakeTransaction, table: KeyedTable) -> Fates:
 
 def repeated_keys(table: Table) -> str:
     """Count the keys that have more than one row; there must be none."""
-    key = listed(keys(table))
+    key = listed(identity(table))
     return f"SELECT count(*) FROM (SELECT {key} FROM {rows_of(table.name)} GROUP BY {key} HAVING count(*) > 1)"
 
 

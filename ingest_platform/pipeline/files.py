@@ -43,6 +43,7 @@ from ingest_platform.pipeline.claims import (
     reopen,
     shown,
 )
+from ingest_platform.pipeline.shapes import ShapeCache
 from ingest_platform.storage import files, jobs, workspaces
 from ingest_platform.storage.blobs import Blobs, BlobWriter
 from ingest_platform.storage.files import TakenFile
@@ -100,6 +101,11 @@ class Stores(Protocol):
     @property
     def limits(self) -> FileLimits:
         """Limits."""
+        ...
+
+    @property
+    def shapes(self) -> ShapeCache:
+        """The shapes of targets."""
         ...
 
 
@@ -236,7 +242,11 @@ def _clear(held: Held, job: files.KnownClaim) -> None:
 
 def _take(platform: Stores, feed: Feed, one: Claim) -> Taken | None:
     reach("file.claimed")
-    name = shown("/".join(one.parts))
+    target, path = _targeted(feed, one.parts)
+    if (problem := target_problem(platform, feed, workspace=one.place.workspace, target=target)) is not None:
+        whole = shown("/".join(one.parts))
+        return _refuse(platform, feed, one, name=whole, code="not_found", message=problem)
+    name = shown("/".join(path))
     reading = reading_of(one.parts[-1])
     if reading is None:
         message = f"The name must end in one of {', '.join(FORMATS)}, each also with .gz or .zst."
@@ -258,11 +268,37 @@ def _take(platform: Stores, feed: Feed, one: Claim) -> Taken | None:
         put_back(platform.data_dir / LANDING, one)
         raise
     job = _new_job(
-        one.job_id, one.place.workspace, feed, name=name, size=size, reading=reading, blob=key, sha256=digest
+        one.job_id,
+        one.place.workspace,
+        feed,
+        target=target,
+        name=name,
+        size=size,
+        reading=reading,
+        blob=key,
+        sha256=digest,
     )
     taken = _accept(platform.ledger, feed, job)
     let_go(one)
     return taken
+
+
+def _targeted(feed: Feed, parts: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Part a path below a feed's folder: the first folder is the target, where the feed has targets."""
+    if feed.shapes is None or len(parts) == 1:
+        return None, parts
+    return parts[0], parts[1:]
+
+
+def target_problem(platform: Stores, feed: Feed, *, workspace: str, target: str | None) -> str | None:
+    """Say what is wrong with the target of a file; None if nothing is."""
+    if feed.shapes is None:
+        return None if target is None else f"{feed.folder} has no targets."
+    if target is None:
+        return f"{feed.title} need a target: the file belongs into a folder named after it, below {feed.folder}/."
+    if platform.shapes.of(feed, workspace=workspace, target=target) is None:
+        return f"{feed.title}: there is no {shown(target)} with a schema in this workspace."
+    return None
 
 
 def _key(workspace: str, feed: Feed, job_id: str) -> str:
@@ -288,11 +324,13 @@ def _new_job(
     reading: tuple[Format, Encoding],
     blob: str | None,
     sha256: str | None,
+    target: str | None = None,
 ) -> NewJob:
     return NewJob(
         id=job_id,
         workspace=workspace,
         feed=feed.name,
+        target=target,
         origin=Origin.FILE,
         format=reading[0],
         encoding=reading[1],
@@ -375,7 +413,9 @@ def _refuse(platform: Stores, feed: Feed, one: Claim, *, name: str, code: str, m
     return Taken(job_id=one.job_id, workspace=one.place.workspace, feed=feed.name, name=name, refused=code)
 
 
-def land_file(platform: Stores, feed: Feed, workspace: str, path: Path, *, name: str | None = None) -> str:
+def land_file(
+    platform: Stores, feed: Feed, workspace: str, path: Path, *, name: str | None = None, target: str | None = None
+) -> str:
     """Take a local file that stays where it is, by the same path; returns its job's id.
 
     Raises the refusal where a dropped file would have been answered with a failed job.
@@ -388,6 +428,8 @@ def land_file(platform: Stores, feed: Feed, workspace: str, path: Path, *, name:
         if workspaces.find(connection, workspace) is None:
             message = f"There is no workspace {workspace}."
             raise NotFound(message)
+    if (problem := target_problem(platform, feed, workspace=workspace, target=target)) is not None:
+        raise NotFound(problem)
     job_id = new_id(feed.job_prefix)
     key = _key(workspace, feed, job_id)
     # Without O_NONBLOCK a pipe would hang.
@@ -401,6 +443,7 @@ def land_file(platform: Stores, feed: Feed, workspace: str, path: Path, *, name:
         os.close(descriptor)
     job = _new_job(
         *(job_id, workspace, feed),
+        target=target,
         name=shown(name or path.name),
         size=size,
         reading=reading,

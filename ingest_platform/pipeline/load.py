@@ -1,7 +1,7 @@
 """Load: accepted records into the warehouse, in one transaction that also remembers which jobs it has taken in.
 
 Loading a job twice gives the same rows and the same outcomes. What the records of a key make of its row
-is decided in `dedupe.py` and `fold.py`.
+is decided in `dedupe.py`, `fold.py` and `append.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,8 @@ import zstandard
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import WarehouseFault
-from ingest_platform.domain.feed import Feed, FoldedTable, Table
+from ingest_platform.domain.feed import AppendTable, Feed, FoldedTable, Table
+from ingest_platform.pipeline.append import append
 from ingest_platform.pipeline.dedupe import merge
 from ingest_platform.pipeline.fold import Deriving, fold
 from ingest_platform.pipeline.given import Given, Withdrawn
@@ -43,6 +44,7 @@ class StagedJob:
     workspace: str
     accepted_seq: int
     accepted_at: datetime
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +91,7 @@ def load_records(
             fresh = [job for job in staged if job.job_id not in known]
             if known:
                 lake.execute(UNSTAGE, [[job.submission for job in staged if job.job_id in known]])
-            loaded = _split(fresh, _merged(lake, table, derive)) if fresh else {}
+            loaded = _split(fresh, _merged(lake, table, derive, again=again)) if fresh else {}
             if not again and fresh:
                 _remember(lake, statements, load_id=load_id, jobs=fresh, loaded=loaded)
             reach("load.merged")
@@ -134,6 +136,7 @@ def _name_jobs(session: LakeSession, staged: Sequence[StagedJob]) -> None:
             "workspace": pa.array([job.workspace for job in staged], pa.string()),
             "accepted_seq": pa.array([job.accepted_seq for job in staged], pa.int64()),
             "accepted_at": pa.array([job.accepted_at for job in staged], pa.timestamp("us", tz="UTC")),
+            "request_id": pa.array([job.request_id for job in staged], pa.string()),
         }
     )
     with session.seeing(FRAME, jobs):
@@ -193,7 +196,9 @@ def _applied(lake: LakeTransaction, statements: StagingStatements, staged: Seque
     return {job_id: _unpack(job_id, records, codes) for job_id, records, codes in rows}
 
 
-def _merged(lake: LakeTransaction, table: Table, derive: Deriving | None) -> Fates:
+def _merged(lake: LakeTransaction, table: Table, derive: Deriving | None, *, again: bool) -> Fates:
+    if isinstance(table, AppendTable):
+        return append(lake, table, again=again)
     if isinstance(table, FoldedTable):
         return fold(lake, table, derive)
     return merge(lake, table)

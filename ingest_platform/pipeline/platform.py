@@ -7,6 +7,7 @@ from pathlib import Path
 from ingest_platform.pipeline.addresses import OutboundRules
 from ingest_platform.pipeline.references import KnownCache
 from ingest_platform.pipeline.sandbox import Sandbox
+from ingest_platform.pipeline.shapes import ShapeCache
 from ingest_platform.storage.blobs import Blobs
 from ingest_platform.storage.ledger import Ledger
 from ingest_platform.storage.warehouse import Warehouse
@@ -45,6 +46,7 @@ class Platform:
     blobs: Blobs
     sandbox: Sandbox
     known: KnownCache
+    shapes: ShapeCache
     limits: Limits = field(default_factory=Limits)
     outbound: OutboundRules = field(default_factory=OutboundRules)
     on_close: tuple[Callable[[], None], ...] = ()

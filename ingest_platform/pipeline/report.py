@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ingest_platform.domain.feed import Table
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.domain.submission import Load
 from ingest_platform.pipeline.settle import SettledJob
@@ -34,6 +35,7 @@ class LoadReport:
     reasons: dict[str, int]
     seconds: dict[str, float]
     finished_at: datetime
+    table: Table | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,14 +50,19 @@ class RunReport:
     reasons: Counter[str] = field(default_factory=Counter[str])
     seconds: Counter[str] = field(default_factory=Counter[str])
     faults: list[str] = field(default_factory=list[str])
+    # The tables that were written, by name; of more than are kept here, the first.
+    tables: dict[str, Table] = field(default_factory=dict[str, Table])
 
     LOADS_KEPT_MAX = 200
+    TABLES_KEPT_MAX = 200
 
     def add(self, load: LoadReport) -> None:
         """Add a load to the run."""
         self.loads_total += 1
         if len(self.loads) < self.LOADS_KEPT_MAX:
             self.loads.append(load)
+        if load.table is not None and len(self.tables) < self.TABLES_KEPT_MAX:
+            self.tables[load.table.name] = load.table
         for name in ("jobs", "failed_jobs", "received", "accepted", "rejected", "bytes", *_FATES):
             self.totals[name] += getattr(load, name)
         self.reasons.update(load.reasons)
@@ -73,7 +80,12 @@ _FATES = tuple(outcome.word for outcome in Outcome if outcome is not Outcome.REJ
 
 
 def load_report(
-    load: Load, settled: Iterable[SettledJob], *, seconds: dict[str, float], finished_at: datetime
+    load: Load,
+    settled: Iterable[SettledJob],
+    *,
+    seconds: dict[str, float],
+    finished_at: datetime,
+    table: Table | None = None,
 ) -> LoadReport:
     """Sum up a load from its settled jobs."""
     totals: Counter[str] = Counter()
@@ -94,5 +106,6 @@ def load_report(
         reasons=dict(reasons),
         seconds=seconds,
         finished_at=finished_at,
+        table=table,
         **{name: totals[name] for name in ("failed_jobs", "received", "accepted", "rejected", *_FATES)},
     )

@@ -23,6 +23,7 @@ import msgspec
 import polars as pl
 import structlog
 
+from ingest_platform.domain.contract import Contract
 from ingest_platform.domain.errors import ParserFault, Unreadable
 from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.rejection import Rejection
@@ -301,6 +302,7 @@ def run_apart(
     submission: Submission,
     ordinal: int,
     feed: Feed,
+    contract: Contract,
     origins: pl.DataFrame,
     known: pl.DataFrame,
     folder: Path,
@@ -321,7 +323,7 @@ def run_apart(
         ordinal=ordinal,
         envelope_key=feed.envelope_key,
         # Ours, to our own child: nothing that comes back is unpickled.
-        feed=pickle.dumps((feed.contract, feed.refer)),
+        feed=pickle.dumps((contract, feed.refer)),
         origins=_as_ipc(origins),
         known=_as_ipc(known),
         folder=str(folder),

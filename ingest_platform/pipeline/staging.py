@@ -1,6 +1,6 @@
 """Staging: where a load's records wait before they are merged, and what is remembered of a load, as SQL for any table.
 
-How staged records become rows is not known here (`dedupe.py` for keyed tables, `fold.py` for folded ones).
+How staged records become rows is not known here (`dedupe.py` for keyed tables, `fold.py` for folded ones, `append.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ingest_platform.domain.feed import Column, FoldedTable, Table
+from ingest_platform.domain.feed import AppendTable, Column, FoldedTable, KeyedTable, Table
 from ingest_platform.storage.warehouse import applied_of, quoted
 
 # Names of temporary tables. STAGED: all records; JOBS: the load's jobs. The frame's name is seen only while it is used.
@@ -22,6 +22,10 @@ KEY_HASH = "key_hash"
 STAGED_ROWS = f"SELECT rowid, submission, record_index FROM {STAGED}"
 # Take back the rows of some submissions. The row numbers of the others stay, so there may be holes.
 UNSTAGE = f"DELETE FROM {STAGED} WHERE list_contains(CAST(? AS UINTEGER[]), submission)"
+
+
+# Tables whose rows have an identity besides their place.
+Keyed = KeyedTable | FoldedTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +66,7 @@ def staging_statements(table: Table) -> StagingStatements:
 
 
 def _create_staged(table: Table) -> str:
-    hashed = "" if isinstance(table, FoldedTable) else f"{KEY_HASH} UBIGINT NOT NULL,"
+    hashed = f"{KEY_HASH} UBIGINT NOT NULL," if isinstance(table, KeyedTable) else ""
     return f"""
         CREATE TEMP TABLE {STAGED} (
             submission UINTEGER NOT NULL,
@@ -85,9 +89,9 @@ def _staged_column(column: Column) -> str:
 def _fill_staged(table: Table) -> str:
     # An outer join: a submission that is no job of the load gives NULL, which the table refuses.
     names = [each.name for each in table.columns]
-    folded = isinstance(table, FoldedTable)
-    name = "" if folded else f"{KEY_HASH},"
-    value = "" if folded else f"hash(j.workspace, {listed(own_keys(table), of='f')}),"
+    keyed = isinstance(table, KeyedTable)
+    name = f"{KEY_HASH}," if keyed else ""
+    value = f"hash(j.workspace, {listed(own_keys(table), of='f')})," if keyed else ""
     return f"""
         INSERT INTO {STAGED} (submission, record_index, workspace, accepted_seq, {name} {listed(names)})
         SELECT f.submission, f.record_index, j.workspace, j.accepted_seq, {value} {listed(names, of="f")}
@@ -95,17 +99,24 @@ def _fill_staged(table: Table) -> str:
     """
 
 
-def keys(table: Table) -> Sequence[str]:
+def keys(table: Keyed) -> Sequence[str]:
     """List the columns of a row's identity, the workspace first."""
     return ("workspace", *own_keys(table))
 
 
-def own_keys(table: Table) -> Sequence[str]:
+def identity(table: Table) -> Sequence[str]:
+    """List the columns of which no two rows say the same: the key, or the place in the order of acceptance."""
+    if isinstance(table, AppendTable):
+        return (table.prefix + "accepted_seq", table.prefix + "record_index")
+    return keys(table)
+
+
+def own_keys(table: Keyed) -> Sequence[str]:
     """List the columns of a row's identity besides the workspace."""
     return tuple(each for each in table.key if each != "workspace")
 
 
-def same_key(table: Table, left: str, right: str) -> str:
+def same_key(table: Keyed, left: str, right: str) -> str:
     """Compare the whole keys of two relations."""
     return " AND ".join(f"{left}.{quoted(each)} = {right}.{quoted(each)}" for each in keys(table))
 

@@ -31,6 +31,7 @@ class Candidate:
     blob: str | None
     size: int
     at: datetime
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def _submission(candidate: Candidate, *, revision: int) -> Submission:
         seq=0,
         workspace=candidate.workspace,
         feed=candidate.feed.name,
-        target=None,
+        target=candidate.target,
         format=candidate.format,
         encoding=Encoding.IDENTITY,
         origin=Origin.API.value,

@@ -15,8 +15,9 @@ from typing import TypeVar
 import polars as pl
 import structlog
 
+from ingest_platform.domain.contract import Contract
 from ingest_platform.domain.errors import Fault, LeaseLost, ParserFault, Unavailable, Unreadable
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import Feed, Table
 from ingest_platform.domain.submission import Encoding, Format, Load, Submission
 from ingest_platform.pipeline.check import check
 from ingest_platform.pipeline.gather import Lease, gather, gather_exhausted
@@ -132,8 +133,9 @@ def _end_exhausted(platform: Platform, feed: Feed, *, run_id: str, report: RunRe
     (submission,) = load.submissions
     try:
         with Lease(platform.ledger, load, lease_seconds=platform.limits.lease_seconds):
-            stored = recall(
-                platform.warehouse, table=feed.table, fence=load.fence, staged=staged_jobs(load.submissions)
+            shape = platform.shapes.of_submission(feed, submission)
+            stored = shape is not None and recall(
+                platform.warehouse, table=shape.table, fence=load.fence, staged=staged_jobs(load.submissions)
             )
             if not stored:
                 failed = decide(ReadJob(submission=submission, unreadable=_exhausted(submission)), None)
@@ -172,7 +174,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
         with watch.stage("load"), closing(reading.frames()) as frames:
             loaded = load_records(
                 platform.warehouse,
-                table=feed.table,
+                table=reading.table,
                 load_id=load.id,
                 fence=load.fence,
                 staged=staged_jobs(load.submissions),
@@ -191,7 +193,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
         )
         with watch.stage("settle"):
             settle(platform.ledger, load, settled, costs, also=lambda tx: telling.announce(tx, loaded))
-    report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC))
+    report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC), table=reading.table)
     _say_settled(report, feed)
     return report
 
@@ -224,6 +226,7 @@ def staged_jobs(submissions: Sequence[Submission]) -> list[StagedJob]:
             workspace=submission.workspace,
             accepted_seq=submission.seq,
             accepted_at=submission.accepted_at,
+            request_id=submission.request_id,
         )
         for ordinal, submission in enumerate(submissions)
     ]
@@ -257,11 +260,17 @@ class Reading:
         self._folder = folder
         self._watch = watch
         self._progress = progress
+        # One for all, as they have one target. A target that is gone leaves no record to store.
+        self._shape = platform.shapes.of_submission(feed, submissions[0])
         self._origins = origins_of(submissions)
         self._known = platform.known.of(feed, {each.workspace for each in submissions})
 
     def frames(self) -> Frames:
         """Give the accepted records. To be taken to the end, or closed."""
+        if self._shape is None:
+            for job in self.jobs:
+                job.unreadable = _no_target(job.submission)
+            return
         near = {ordinal: job.submission for ordinal, job in enumerate(self.jobs) if _is_near(job.submission)}
         if near:
             accepted = self._read_near(near)
@@ -272,6 +281,11 @@ class Reading:
                 self._progress()
                 yield from self._counted(ordinal, self._read_apart(ordinal))
         self.ended_at = datetime.now(UTC)
+
+    @property
+    def table(self) -> Table:
+        """Tell where the records lie; those of a target that is gone, none, would lie where the feed's example does."""
+        return self._feed.table if self._shape is None else self._shape.table
 
     @property
     def bytes_given(self) -> int:
@@ -294,7 +308,7 @@ class Reading:
         return self.jobs
 
     def _read_near(self, near: Mapping[int, Submission]) -> pl.DataFrame:
-        contract = self._feed.contract
+        contract = self._contract
         with self._watch.stage("parse"):
             parsed, unreadable = parse_many(near, contract, envelope_key=self._feed.envelope_key)
         for ordinal, error in unreadable.items():
@@ -306,6 +320,11 @@ class Reading:
         for rejection in checked.rejections:
             self.jobs[rejection.submission].rejections.append(rejection)
         return checked.accepted
+
+    @property
+    def _contract(self) -> Contract:
+        assert self._shape is not None
+        return self._shape.contract
 
     def _read_apart(self, ordinal: int) -> Frames:
         job = self.jobs[ordinal]
@@ -338,11 +357,16 @@ class Reading:
             submission=self.jobs[ordinal].submission,
             ordinal=ordinal,
             feed=self._feed,
+            contract=self._contract,
             origins=self._origins.filter(pl.col("submission") == ordinal),
             known=self._known,
             folder=self._folder,
             progress=self._progress,
         )
+
+
+def _no_target(submission: Submission) -> Unreadable:
+    return Unreadable(f"There is no {submission.feed} target {submission.target} with a schema.", code="not_found")
 
 
 def _timed(watch: Stopwatch, name: str, steps: Generator[Step, None, Result]) -> Generator[Step, None, Result]:

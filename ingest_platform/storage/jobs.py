@@ -272,17 +272,22 @@ def count_jobs(tx: Transaction, which: JobFilter) -> int:
 # third attempt each is worked alone: whatever kills its worker then fails alone, and its neighbours do not.
 _CLAIM: LiteralString = """
 WITH locked AS (
-    SELECT seq, bytes_in, attempts FROM jobs
+    SELECT seq, bytes_in, attempts, workspace, target FROM jobs
     WHERE feed = %(feed)s AND state IN ('accepted', 'processing')
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
       AND attempts < %(attempts_max)s
       AND (%(day)s::date IS NULL OR day = %(day)s)
     ORDER BY seq LIMIT %(submissions_max)s
     FOR UPDATE SKIP LOCKED
+), first AS (
+    SELECT workspace, target FROM locked ORDER BY seq LIMIT 1
+), alike AS (
+    SELECT locked.* FROM locked, first WHERE CASE WHEN first.target IS NULL THEN locked.target IS NULL
+        ELSE locked.target = first.target AND locked.workspace = first.workspace END
 ), ranked AS (
     SELECT seq, attempts, row_number() OVER place AS n, sum(bytes_in) OVER place AS bytes,
            first_value(attempts) OVER place AS front
-    FROM locked WINDOW place AS (ORDER BY seq)
+    FROM alike WINDOW place AS (ORDER BY seq)
 ), chosen AS (
     SELECT seq FROM ranked
     WHERE n = 1 OR (bytes <= %(bytes_max)s AND attempts = front
@@ -299,7 +304,7 @@ RETURNING jobs.id
 
 _SUBMISSION: LiteralString = """
 SELECT jobs.id AS job_id, jobs.seq, workspace, feed, target, format, encoding, origin, body, packed, blob, bytes_in,
-       sites, catalog_revision, accepted_at, attempts
+       sites, catalog_revision, accepted_at, attempts, request_id
 FROM jobs JOIN submissions ON submissions.job_id = jobs.id AND submissions.day = jobs.day
 """
 
@@ -335,6 +340,7 @@ def claim(
 ) -> Load | None:
     """Claim what waits of a feed, in order of acceptance, as one load with a lease and a fence; None if nothing waits.
 
+    A load is of one target, the one that has waited longest, or of submissions without any.
     Rows that another worker is claiming at this moment are passed over, so two workers never wait for each other.
     """
     row = tx.execute("SELECT nextval('fences'), (now() AT TIME ZONE 'UTC')::date").fetchone()

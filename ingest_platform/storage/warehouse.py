@@ -26,7 +26,7 @@ from psycopg import conninfo, sql
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import Fault, LeaseLost, WarehouseFault
-from ingest_platform.domain.feed import Column, FoldedTable, Table
+from ingest_platform.domain.feed import AppendTable, Column, FoldedTable, Table
 from ingest_platform.storage.turns import (
     CONNECT_SECONDS_MAX,
     HELD_SECONDS_MAX,
@@ -125,7 +125,25 @@ def columns_of(table: Table) -> tuple[Column, ...]:
     """List the columns of a table's rows, in their order."""
     if isinstance(table, FoldedTable):
         return (*table.columns, *FOLD_COLUMNS, *table.derived, *KERNEL_COLUMNS)
+    if isinstance(table, AppendTable):
+        return _appended_columns(table)
     return (*table.columns, *KERNEL_COLUMNS)
+
+
+def prefix_of(table: Table) -> str:
+    """Tell what the names of the kernel's columns begin with in a table."""
+    return table.prefix if isinstance(table, AppendTable) else ""
+
+
+def _appended_columns(table: AppendTable) -> tuple[Column, ...]:
+    return (
+        Column(name=table.id_column, type="VARCHAR"),
+        *(column for column, _ in table.constants),
+        *table.columns,
+        Column(name=table.accepted_column, type="TIMESTAMPTZ"),
+        Column(name=table.request_column, type="VARCHAR"),
+        *(Column(name=table.prefix + column.name, type=column.type) for column in RECORD_COLUMNS),
+    )
 
 
 def applied_of(table: str) -> str:
@@ -279,6 +297,8 @@ class Warehouse:
                 for table in missing:
                     if isinstance(table, FoldedTable):
                         _create_sorted(transaction, table)
+                    elif isinstance(table, AppendTable):
+                        _create_partitioned(transaction, table)
                     else:
                         _create(transaction, rows_of(table.name), columns_of(table))
                     _create(transaction, applied_of(table.name), APPLIED_COLUMNS)
@@ -538,12 +558,24 @@ def _create(session: LakeSession, name: str, columns: Sequence[Column]) -> None:
 
 def _create_sorted(session: LakeSession, table: FoldedTable) -> None:
     """Create what a folded table is sorted in. Sorting an old one again is a change that writers collide with."""
-    known = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' AND table_name = ?"
     columns = {table.name: columns_of(table), table.records_name: (*table.columns, *RECORD_COLUMNS)}
     for name, listed in columns.items():
-        if session.fetch(known, [name]).num_rows == 0:
+        if not _exists(session, name):
             _create(session, rows_of(name), listed)
             session.execute(f"ALTER TABLE {rows_of(name)} SET SORTED BY ({quoted(table.identity)})")
+
+
+def _create_partitioned(session: LakeSession, table: AppendTable) -> None:
+    """Create what an append table's files are parted in: a day of it is read without opening the others."""
+    if not _exists(session, table.name):
+        _create(session, rows_of(table.name), columns_of(table))
+        day = quoted(table.day_column)
+        session.execute(f"ALTER TABLE {rows_of(table.name)} SET PARTITIONED BY (year({day}), month({day}), day({day}))")
+
+
+def _exists(session: LakeSession, name: str) -> bool:
+    known = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' AND table_name = ?"
+    return session.fetch(known, [name]).num_rows > 0
 
 
 def _size_groups(session: LakeSession, table: FoldedTable) -> None:

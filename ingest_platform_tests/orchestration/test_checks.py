@@ -56,13 +56,13 @@ def test_a_key_with_two_rows_is_found_by_job_and_by_day(place: Workplace) -> Non
     job_id = submit(place.platform, reading(), reading(2.0, minute=1))
     work(place.platform)
     today = datetime.now(UTC).date()
-    assert check_keys(KEY, place, FEED, job_ids=[job_id], days=[]).passed
-    assert check_keys(KEY, place, FEED, job_ids=[], days=[today]).passed
+    assert check_keys(KEY, place, [FEED.table], job_ids=[job_id], days=[]).passed
+    assert check_keys(KEY, place, [FEED.table], job_ids=[], days=[today]).passed
     double(place)
-    assert not check_keys(KEY, place, FEED, job_ids=[job_id], days=[]).passed
-    assert not check_keys(KEY, place, FEED, job_ids=[], days=[today]).passed
+    assert not check_keys(KEY, place, [FEED.table], job_ids=[job_id], days=[]).passed
+    assert not check_keys(KEY, place, [FEED.table], job_ids=[], days=[today]).passed
     # What other jobs did is not this run's.
-    assert check_keys(KEY, place, FEED, job_ids=["job_other"], days=[]).passed
+    assert check_keys(KEY, place, [FEED.table], job_ids=["job_other"], days=[]).passed
 
 
 def test_an_issue_with_two_rows_is_found_by_every_job_that_said_anything_of_it(place: Workplace) -> None:
@@ -80,4 +80,4 @@ def test_an_issue_with_two_rows_is_found_by_every_job_that_said_anything_of_it(p
 
 
 def test_a_run_that_did_nothing_asks_the_lake_nothing(place: Workplace) -> None:
-    assert check_keys(KEY, place, FEED, job_ids=[], days=[]).passed
+    assert check_keys(KEY, place, [FEED.table], job_ids=[], days=[]).passed

@@ -27,6 +27,7 @@ from ingest_platform.domain.rejection import Problem, Rejection
 from ingest_platform.pipeline.claims import SETTLE_SECONDS, Memory, claim, complete_files
 from ingest_platform.pipeline.files import Taken, collect, land_file
 from ingest_platform.pipeline.filing import file_outcomes, forget_old_filed
+from ingest_platform.pipeline.shapes import ShapeCache
 from ingest_platform.storage import durable, jobs, outcomes, workspaces
 from ingest_platform.storage.blobs import Blobs, open_blobs
 from ingest_platform.storage.jobs import Costs, Settlement
@@ -65,6 +66,10 @@ class Stores:
     ledger: Ledger
     blobs: Blobs
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def shapes(self) -> ShapeCache:
+        return ShapeCache(self.ledger)
 
     @property
     def drop(self) -> Path:

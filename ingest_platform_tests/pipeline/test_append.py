@@ -1,0 +1,88 @@
+"""Append: every accepted record is a row, once, whatever was said before."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ingest_platform.domain.feed import AppendTable, Column
+from ingest_platform.domain.outcome import Outcome
+from ingest_platform.pipeline.dedupe import repeated_keys
+from ingest_platform.pipeline.load import load_records
+from ingest_platform.storage.warehouse import Warehouse, rows_of
+from ingest_platform_tests.pipeline.lake_records import job, open_lake, outcomes
+
+NOON = datetime(2026, 5, 6, 12, tzinfo=UTC)
+TABLE = AppendTable(
+    name="trips",
+    columns=(Column(name="at", type="TIMESTAMPTZ"), Column(name="job_id", type="VARCHAR")),
+    constants=((Column(name="project", type="VARCHAR"), "it's local"), (Column(name="number", type="BIGINT"), 13)),
+    day_column="at",
+    id_column="id",
+    id_prefix="rec_",
+    accepted_column="ingested_at",
+    request_column="trace",
+)
+
+
+@pytest.fixture
+def lake(database_url: str, tmp_path: Path) -> Iterator[Warehouse]:
+    with open_lake(database_url, tmp_path) as opened:
+        yield opened
+
+
+def trips(*said: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "submission": pl.Series([0] * len(said), dtype=pl.UInt32),
+            "record_index": pl.Series(range(len(said)), dtype=pl.Int64),
+            "at": pl.Series([NOON] * len(said), dtype=pl.Datetime("us", "UTC")),
+            "job_id": said,
+        }
+    )
+
+
+def _load(lake: Warehouse, seq: int, *said: str, again: bool = False) -> list[tuple[int, Outcome]]:
+    loaded = load_records(
+        lake, table=TABLE, load_id="load_x", fence=seq, staged=[job(seq)], frames=[trips(*said)], again=again
+    )
+    return outcomes(loaded[job(seq).job_id])
+
+
+def _rows(lake: Warehouse) -> list[dict[str, object]]:
+    return lake.query(f"SELECT * FROM {rows_of(TABLE.name)} ORDER BY __accepted_seq, __record_index").to_pylist()
+
+
+def test_each_record_is_a_row_with_an_id_of_its_own_beside_what_its_job_says(lake: Warehouse) -> None:
+    assert _load(lake, 1, "a", "a") == [(0, Outcome.CREATED), (1, Outcome.CREATED)]
+    first, second = _rows(lake)
+    # What a client calls `job_id` is his, and ours stands beside it.
+    assert (first["job_id"], first["__job_id"]) == ("a", job(1).job_id)
+    assert (first["project"], first["number"], first["ingested_at"]) == ("it's local", 13, job(1).accepted_at)
+    assert first["id"] != second["id"]
+    assert str(first["id"]).startswith("rec_")
+
+
+def test_a_job_that_was_applied_is_not_appended_again(lake: Warehouse) -> None:
+    assert _load(lake, 1, "a", "b") == _load(lake, 1, "a", "b")
+    assert len(_rows(lake)) == 2
+
+
+def test_a_day_worked_again_leaves_the_rows_as_they_are_and_brings_back_those_that_are_gone(lake: Warehouse) -> None:
+    _load(lake, 1, "a", "b")
+    _load(lake, 2, "c")
+    before = _rows(lake)
+    assert _load(lake, 1, "a", "b", again=True) == [(0, Outcome.CREATED), (1, Outcome.CREATED)]
+    assert _rows(lake) == before
+    with lake.writing(TABLE.name, fence=10) as transaction:
+        transaction.execute(f"DELETE FROM {rows_of(TABLE.name)} WHERE __accepted_seq = 1 AND __record_index = 1")
+    _load(lake, 1, "a", "b", again=True)
+    assert _rows(lake) == before
+    assert lake.query(repeated_keys(TABLE)).column(0)[0].as_py() == 0
+
+
+def test_a_load_without_records_is_remembered_and_appends_nothing(lake: Warehouse) -> None:
+    assert _load(lake, 1) == []
+    assert _rows(lake) == []
