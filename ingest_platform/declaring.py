@@ -6,7 +6,7 @@ Which kinds there are and what fields they have is said by the feeds; how versio
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from pathlib import Path
@@ -16,7 +16,7 @@ import yaml
 from psycopg import Rollback
 
 from ingest_platform.domain.errors import IngestError
-from ingest_platform.domain.feed import DeclaredKind, Feed
+from ingest_platform.domain.feed import DeclaredKind, Feed, Keep, Kept
 from ingest_platform.pipeline.signature import SECRET_PATTERN, new_secret
 from ingest_platform.storage import catalog, secrets, workspaces
 from ingest_platform.storage.catalog import ChangeKind
@@ -107,11 +107,14 @@ class AppliedChange:
     fields: Mapping[str, tuple[object, object]]
     # One that was made here; this is the only time that it is shown.
     secret: str | None = dataclasses.field(default=None, repr=False)
+    # What it is called by besides its name, if that was not chosen here.
+    assigned: str | None = None
 
     def __str__(self) -> str:
         """Write the line that is printed."""
         where = "" if self.section == WORKSPACES else f" in {self.workspace}"
-        what = f"{self.sign.value} {self.section}/{self.id}{where}"
+        number = "" if self.assigned is None else f" ({self.assigned})"
+        what = f"{self.sign.value} {self.section}/{self.id}{number}{where}"
         if self.sign is Sign.CHANGED:
             fields = ", ".join(f"{name}: {before!r} → {after!r}" for name, (before, after) in self.fields.items())
             versions = f" (version {self.version - 1} → {self.version})" if self.version else ""
@@ -318,14 +321,16 @@ def _check_entry(entry: Entry, kind: DeclaredKind, mistakes: list[Mistake]) -> c
         mistakes.append(place.wrong("must be true or false", field="retired"))
     fields = fields_of(kind)
     body = {**(kind.defaults or {}), **{name: values[name] for name in fields if name in values}}
-    if not retired:
-        mistakes += [
-            place.wrong(f"is missing; it is a {fields[name]['type']}", field=name)
-            for name in kind.required
-            if name not in values
-        ]
-        wrong = {name: check_value(value, fields[name]) for name, value in body.items()}
-        mistakes += [place.wrong(said, field=name) for name, said in wrong.items() if said is not None]
+    needed = kind.required
+    if retired:
+        # Nothing is said of it any more, but which one it is.
+        needed = () if kind.within is None else (kind.within,)
+        body = {name: body[name] for name in needed if name in body}
+    mistakes += [
+        place.wrong(f"is missing; it is a {fields[name]['type']}", field=name) for name in needed if name not in values
+    ]
+    wrong = {name: check_value(value, fields[name]) for name, value in body.items()}
+    mistakes += [place.wrong(said, field=name) for name, said in wrong.items() if said is not None]
     if len(mistakes) > before:
         return None
     # 1 and 1.0 are one factor; the catalog compares bodies as they are written.
@@ -334,7 +339,7 @@ def _check_entry(entry: Entry, kind: DeclaredKind, mistakes: list[Mistake]) -> c
         workspace=cast("str", workspace),
         kind=kind.section,
         id=cast("str", identity),
-        body={} if retired else body,
+        body=body,
         retired=cast("bool", retired),
     )
 
@@ -375,10 +380,8 @@ def apply(
         if mistakes:
             raise WronglyDeclared(sorted(mistakes, key=lambda each: (each.file, each.line)))
         changes = [_put_workspace(tx, workspace) for _, workspace in judged.workspaces]
-        declared = [each for _, each in judged.declared]
-        if declared:
-            applied = [_as_applied(change) for change in catalog.put(tx, declared)]
-            changes += _put_secrets(tx, judged, applied, kinds=kinds, given=given, dry_run=dry_run)
+        applied = _put_declared(tx, judged, kinds, dry_run=dry_run)
+        changes += _put_secrets(tx, judged, applied, kinds=kinds, given=given, dry_run=dry_run)
         if dry_run or all(change.sign is Sign.UNCHANGED for change in changes):
             # A revision that changes nothing would make every worker read the catalog again.
             raise Rollback
@@ -388,25 +391,65 @@ def apply(
 def _judge(entries: Sequence[Entry], kinds: Mapping[str, DeclaredKind], mistakes: list[Mistake]) -> _Judged:
     """Hold each entry against its kind; the good ones are returned, what is wrong is added to the mistakes."""
     spaces, declared = list[tuple[Entry, Workspace]](), list[tuple[Entry, catalog.Declared]]()
-    seen: dict[tuple[str, str, str], _Place] = {}
+    seen: dict[tuple[str, str, str, str], _Place] = {}
     for entry in entries:
         if entry.section == WORKSPACES:
             workspace = _check_workspace(entry, mistakes)
             if workspace is None:
                 continue
             spaces.append((entry, workspace))
-            identity = (WORKSPACES, "", workspace.name)
+            identity = (WORKSPACES, "", "", workspace.name)
         else:
             one = _check_entry(entry, kinds[entry.section], mistakes)
             if one is None:
                 continue
             declared.append((entry, one))
-            identity = (one.kind, one.workspace, one.id)
+            within = kinds[entry.section].within
+            identity = (one.kind, one.workspace, "" if within is None else str(one.body[within]), one.id)
         first = seen.setdefault(identity, entry.place)
         if first is not entry.place:
             where = f"{first.file}:{first.line}"
-            mistakes.append(entry.place.wrong(f"{identity[2]} is declared twice, first in {where}; keep one"))
+            mistakes.append(entry.place.wrong(f"{identity[-1]} is declared twice, first in {where}; keep one"))
     return _Judged(workspaces=spaces, declared=declared)
+
+
+def _put_declared(
+    tx: Transaction, judged: _Judged, kinds: Mapping[str, DeclaredKind], *, dry_run: bool
+) -> list[AppliedChange]:
+    """Put what was declared into the catalog, or to where its feed keeps it; the changes are in the order declared."""
+    catalogued = [one for _, one in judged.declared if kinds[one.kind].keep is None]
+    changes = iter([_as_applied(change) for change in catalog.put(tx, catalogued)] if catalogued else [])
+    kept: dict[str, Iterator[AppliedChange]] = {}
+    for section, kind in kinds.items():
+        own = [(entry, one) for entry, one in judged.declared if one.kind == section]
+        if kind.keep is not None and own:
+            kept[section] = iter(_keep(tx, own, kind.keep, dry_run=dry_run))
+    return [next(kept.get(one.kind, changes)) for _, one in judged.declared]
+
+
+def _keep(
+    tx: Transaction, own: Sequence[tuple[Entry, catalog.Declared]], keep: Keep, *, dry_run: bool
+) -> list[AppliedChange]:
+    done = keep(tx, [one for _, one in own])
+    mistakes = [entry.place.wrong(each.wrong) for (entry, _), each in zip(own, done, strict=True) if each.wrong]
+    if mistakes:
+        raise WronglyDeclared(mistakes)
+    return [_as_kept(one, each, dry_run=dry_run) for (_, one), each in zip(own, done, strict=True)]
+
+
+def _as_kept(one: catalog.Declared, kept: Kept, *, dry_run: bool) -> AppliedChange:
+    sign = Sign.CHANGED if kept.changed else Sign.UNCHANGED
+    sign = Sign.CREATED if kept.created else Sign.RETIRED if kept.retired else sign
+    return AppliedChange(
+        sign=sign,
+        section=one.kind,
+        workspace=one.workspace,
+        id=one.id,
+        version=None,
+        fields=kept.changed,
+        # What a dry run makes is taken back, and gets another the next time.
+        assigned=None if kept.created and dry_run else kept.assigned,
+    )
 
 
 def _check_references(tx: Transaction, judged: _Judged, kinds: Mapping[str, DeclaredKind]) -> list[Mistake]:

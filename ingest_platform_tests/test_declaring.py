@@ -1,18 +1,18 @@
 """`ingest apply`: what is declared, what is changed, and every mistake told at once."""
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ingest_platform.declaring import AppliedChange, Sign, WronglyDeclared, apply
-from ingest_platform.domain.feed import DeclaredKind
+from ingest_platform.domain.feed import DeclaredKind, Kept
 from ingest_platform.feeds import discover
 from ingest_platform.feeds.machine_data import FEED
 from ingest_platform.storage import catalog, secrets, workspaces
-from ingest_platform.storage.ledger import Ledger
+from ingest_platform.storage.ledger import Ledger, Transaction
 
 PLATFORM = """
 workspaces:
@@ -141,7 +141,7 @@ def test_a_site_that_is_still_used_can_not_be_retired(applied: Apply) -> None:
     [
         ("[]", "must be a mapping"),
         ("workspaces: [", "is not YAML"),
-        ("nonsense: []", "1: nonsense: is unknown; there are workspace, workspaces, sites"),
+        ("nonsense: []", "1: nonsense: is unknown; there are workspace, workspaces, "),
         ("sites: {name: x}", "1: sites: must be a list"),
         ("sites: [x]", "1: sites[0]: must be a mapping"),
         ("sites: [{name: x}]", "1: sites[0].workspace: is missing"),
@@ -259,3 +259,91 @@ def test_an_id_with_a_secret_is_one_workspaces_alone_until_it_is_retired(applied
     *_, change = applied(theirs)
     assert change.secret not in {None, held.secret}
     assert _held(ledger).workspace == "globex"  # type: ignore[union-attr]
+
+
+# Kinds that a feed keeps itself
+
+SHELVES = """
+workspaces: [{name: acme}]
+shelves:
+  - {workspace: acme, room: cellar, name: wine, boards: 4}
+  - {workspace: acme, room: attic, name: wine}
+"""
+
+
+def keeping() -> DeclaredKind:
+    """Declare a kind that is kept in a table of the feed's own."""
+
+    def keep(tx: Transaction, declared: Sequence[catalog.Declared]) -> list[Kept]:
+        tx.execute("CREATE TABLE IF NOT EXISTS shelves (name text PRIMARY KEY)")
+        return [_keep(tx, each) for each in declared]
+
+    def _keep(tx: Transaction, declared: catalog.Declared) -> Kept:
+        name = f"{declared.body['room']}/{declared.id}"
+        if declared.body.get("boards") == 0:
+            return Kept(wrong="a shelf has boards")
+        if declared.retired:
+            tx.execute("DELETE FROM shelves WHERE name = %s", (name,))
+            return Kept(retired=True)
+        made = tx.execute("INSERT INTO shelves VALUES (%s) ON CONFLICT DO NOTHING", (name,)).rowcount
+        return Kept(created=bool(made), assigned="7")
+
+    return DeclaredKind(
+        section="shelves",
+        id_field="name",
+        id_pattern="^[a-z]+$",
+        fields={"room": {"type": "string"}, "boards": {"type": "integer"}},
+        required=("room",),
+        within="room",
+        keep=keep,
+    )
+
+
+@pytest.fixture
+def shelved(ledger: Ledger, tmp_path: Path) -> Apply:
+    """Apply a text for a feed that keeps shelves in a table of its own."""
+    feed = replace(FEED, kinds=(*FEED.kinds, keeping()))
+
+    def act(text: str, *, dry_run: bool = False) -> list[AppliedChange]:
+        (tmp_path / "shelves.yaml").write_text(text)
+        return apply(ledger, [tmp_path / "shelves.yaml"], feeds=[feed], dry_run=dry_run)
+
+    return act
+
+
+def test_what_a_feed_keeps_itself_is_not_in_the_catalog_and_is_told_as_everything_else(
+    shelved: Apply, ledger: Ledger
+) -> None:
+    text = SHELVES + "sites: [{workspace: acme, name: plant-a}]\n"
+    assert [str(change) for change in shelved(text)] == [
+        "+ workspaces/acme: created",
+        "+ shelves/wine (7) in acme: created",
+        "+ shelves/wine (7) in acme: created",
+        "+ sites/plant-a in acme: created",
+    ]
+    assert {change.sign for change in shelved(text)} == {Sign.UNCHANGED}
+    with ledger.connection() as tx:
+        assert catalog.current(tx, workspace="acme", kind="shelves") == []
+        assert len(catalog.current(tx, workspace="acme", kind="sites")) == 1
+        assert tx.execute("SELECT count(*) FROM shelves").fetchone() == (2,)
+
+
+def test_what_a_feed_keeps_itself_is_taken_back_by_a_dry_run_and_by_any_mistake(shelved: Apply, ledger: Ledger) -> None:
+    assert [change.assigned for change in shelved(SHELVES, dry_run=True)] == [None, None, None]
+    with pytest.raises(WronglyDeclared, match=r"shelves\[1\]: a shelf has boards"):
+        shelved(SHELVES.replace("name: wine}", "name: wine, boards: 0}"))
+    with ledger.connection() as tx:
+        assert tx.execute("SELECT to_regclass('shelves')").fetchone() == (None,)
+
+
+def test_what_is_unique_within_a_field_is_retired_by_both(shelved: Apply, ledger: Ledger) -> None:
+    shelved(SHELVES)
+    gone = "workspace: acme\nshelves: [{room: attic, name: wine, retired: true}]"
+    assert signs(shelved(gone)) == ["-shelves/wine"]
+    with ledger.connection() as tx:
+        assert tx.execute("SELECT name FROM shelves").fetchall() == [("cellar/wine",)]
+    with pytest.raises(WronglyDeclared, match=r"shelves\[0\]\.room: is missing"):
+        shelved("workspace: acme\nshelves: [{name: wine, retired: true}]")
+    twice = "workspace: acme\nshelves: [{room: attic, name: wine}, {room: attic, name: wine}]"
+    with pytest.raises(WronglyDeclared, match="wine is declared twice"):
+        shelved(twice)

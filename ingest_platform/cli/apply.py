@@ -81,4 +81,5 @@ def _as_json(change: AppliedChange) -> dict[str, object]:
         "version": change.version,
         "fields": {name: {"before": before, "after": after} for name, (before, after) in change.fields.items()},
         **({} if change.secret is None else {"secret": change.secret}),
+        **({} if change.assigned is None else {"assigned": change.assigned}),
     }

@@ -4,7 +4,7 @@ Routes are not part of it (`feeds/<name>/routes.py` is found by the HTTP side), 
 the HTTP side never loads Dagster.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ingest_platform.pipeline.platform import Platform
+    from ingest_platform.storage.catalog import Declared
     from ingest_platform.storage.ledger import Ledger, Transaction
 
 
@@ -158,16 +159,44 @@ class Shapes(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at an aspect has found: figures for people, and by the name of each check whether all is well.
+
+    Figures are numbers, texts, and tables: lists of mappings that all have the same keys.
+    """
+
+    figures: Mapping[str, object]
+    passed: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedAspect:
+    """What a feed works out beside the rows of its table, shown as an asset of its own behind the table's.
+
+    `checks` says by name what must be true of it. `look` is asked at the end of every run, for what some jobs touched,
+    given by their ids, or for everything if None is given; it changes nothing.
+    """
+
+    name: str
+    title: str
+    checks: Mapping[str, str]
+    look: "Callable[[Platform, Sequence[str] | None], Look]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedTask:
     """Periodic work of a feed, shown as an asset with a schedule of its own.
 
-    `run` does it once, at any time and twice if need be, and returns figures that a person wants to see.
+    `run` does it once, at any time and twice if need be, and returns figures that a person wants to see. What is
+    `heavy` takes minutes or much memory, and gets a process of its own. After it, everything of `aspect` is checked.
     """
 
     name: str
     title: str
     cron: str
     run: "Callable[[Platform], Mapping[str, object]]"
+    heavy: bool = False
+    aspect: FeedAspect | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +220,40 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What was done to bring one declared thing to where its feed keeps it; nothing, if it stood so already.
+
+    `changed` has before and after of each field. `assigned` is what it is called by besides its name (an id that is
+    given, not chosen). `wrong` says why it can't be as declared; then nothing of what was declared is applied.
+    """
+
+    created: bool = False
+    retired: bool = False
+    changed: Mapping[str, tuple[object, object]] = field(default_factory=dict[str, tuple[object, object]])
+    assigned: str | None = None
+    wrong: str | None = None
+
+
+class Keep(Protocol):
+    """Bring declared things of a kind to where the feed keeps them, each told in its place.
+
+    It is called in the transaction of the whole declaration, which may be taken back.
+    """
+
+    def __call__(self, tx: "Transaction", declared: "Sequence[Declared]") -> Sequence[Kept]:
+        """Keep what is declared."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredKind:
     """Something that `ingest apply` declares for a feed.
 
     `section` is the list's name in the YAML file, `id_field` the entry's field that names it, `fields` its other fields
     with the JSON schema of each; `required` and `defaults` speak of those. `refers` maps a field to the kind whose id
     it must hold. `has_secret` gives each one a secret that is kept apart from its fields (`storage/secrets.py`), and an
-    id that is its own in the whole platform.
+    id that is its own in the whole platform. `within` is the field (a required one) in which the id is unique, if it is
+    not so in its workspace. What is declared is kept in the catalog, unless the feed has a place of its own: `keep`.
     """
 
     section: str
@@ -208,6 +264,8 @@ class DeclaredKind:
     defaults: Mapping[str, object] | None = None
     refers: Mapping[str, str] | None = None
     has_secret: bool = False
+    within: str | None = None
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,8 +275,8 @@ class Feed:
     `folder` is its name in paths (`landing/<workspace>/<folder>/`), `job_prefix` begins its job ids, `envelope_key`
     holds the records in a JSON body, `rate_per_minute` is the default rate limit of its routes by workspace.
     `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
-    folded table with derived columns, `tasks` is what the feed does from time to time, `announced` what subscribers of
-    webhooks are told besides the ends of jobs.
+    folded table with derived columns, `aspects` are what it works out besides, `tasks` is what the feed does from time to
+    time, `announced` what subscribers of webhooks are told besides the ends of jobs.
 
     `contract` and `table` are of submissions without a target. A feed with targets, each with a shape of its own, finds
     them by `shapes`; its `contract` and `table` are an example, by which it is warmed up and held to the laws.
@@ -237,5 +295,6 @@ class Feed:
     shapes: Shapes | None = None
     kinds: tuple[DeclaredKind, ...] = ()
     derive: Derive | None = None
+    aspects: tuple[FeedAspect, ...] = ()
     tasks: tuple[FeedTask, ...] = ()
     announced: Announced | None = None
