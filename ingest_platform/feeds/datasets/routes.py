@@ -1,0 +1,18 @@
+"""The routes of datasets: the control plane. What is promised stands in `declared.py`, the words in `wire.py`."""
+
+from ingest_platform.api.problems import Family
+from ingest_platform.api.route import ApiRoute
+from ingest_platform.api.services import Services
+from ingest_platform.feeds.datasets import declared, wire
+
+FAMILY = Family(
+    name="DatasetProblem",
+    prefixes=("/datasets", "/api/datasets"),
+    body=wire.error_body,
+    schema=wire.ERROR_SCHEMA,
+)
+
+
+def routes(services: Services) -> list[ApiRoute]:
+    """Declare the routes. A path is answered by the first that fits, and the control plane's have ids at their end."""
+    return declared.routes(services)
