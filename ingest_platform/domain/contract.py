@@ -32,7 +32,8 @@ class Field:
 
     `pattern` (a whole-string regular expression that Python's re, Rust's regex and RE2 read alike), `length_max` (in
     characters) and `choices` are rules on strings. Each failing rule has its own closed code. Unless `blank_allowed`,
-    what has nothing but white space in it says nothing: it is missing.
+    what has nothing but white space in it says nothing: it is missing. `exact_integers` is a rule on numbers: an
+    integer beyond 2^53, where doubles have gaps, is of the wrong type; elsewhere it becomes the nearest double.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Field:
     required: bool = True
     nullable: bool = False
     blank_allowed: bool = True
+    exact_integers: bool = False
     pattern: str | None = None
     pattern_code: str = "invalid_format"
     length_max: int | None = None

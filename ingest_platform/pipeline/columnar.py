@@ -24,7 +24,7 @@ from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.pipeline.pieces import SENT_TYPES, Bad, Piece, object_as_json, object_text
 from ingest_platform.pipeline.records import RecordReader
-from ingest_platform.pipeline.rules import INTEGER_DOUBT
+from ingest_platform.pipeline.rules import integer_doubt
 
 MIB = 1024 * 1024
 ROWS_PER_PIECE = 65_536
@@ -200,9 +200,9 @@ def _blank(each: Field, rows: int) -> _Column:
 
 
 def _numbers(each: Field, array: pa.Array) -> _Column:
-    # safe=False: integers beyond 2^53 become the nearest double, as they do in JSON.
+    # safe=False: integers beyond 2^53 become the nearest double, as they do in JSON; the doubt finds them where not.
     values = _series(each, pc.cast(array, pa.float64(), safe=False))
-    plain = values.is_finite() & (values.abs() < INTEGER_DOUBT)
+    plain = values.is_finite() & (values.abs() < integer_doubt(each))
     return _Column(
         values=values,
         doubted=~plain.fill_null(not each.required),

@@ -15,7 +15,7 @@ import polars as pl
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.rejection import Problem
 from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS, RecordReader
-from ingest_platform.pipeline.rules import INTEGER_DOUBT
+from ingest_platform.pipeline.rules import integer_doubt
 
 Positions = npt.NDArray[np.int64]
 Bad = dict[int, tuple[Problem, ...]]
@@ -142,18 +142,19 @@ def _doubted(reader: RecordReader, columns: pl.DataFrame) -> npt.NDArray[np.bool
     doubted = np.zeros(columns.height, dtype=np.bool_)
     for field in reader.contract.fields:
         column = columns[field.name]
-        if field.kind is Kind.NUMBER and _reaches_doubt(column):
-            doubted |= (column.abs() >= INTEGER_DOUBT).fill_null(value=False).to_numpy()
+        doubt = integer_doubt(field)
+        if field.kind is Kind.NUMBER and _reaches(column, doubt):
+            doubted |= (column.abs() >= doubt).fill_null(value=False).to_numpy()
         elif field.kind is Kind.OBJECT:
             doubted |= (~column.str.starts_with("{")).fill_null(value=False).to_numpy()
     return doubted
 
 
-def _reaches_doubt(column: pl.Series) -> bool:
+def _reaches(column: pl.Series, doubt: float) -> bool:
     least, most = column.min(), column.max()
     assert least is None or isinstance(least, float)
     assert most is None or isinstance(most, float)
-    return least is not None and most is not None and max(-least, most) >= INTEGER_DOUBT
+    return least is not None and most is not None and max(-least, most) >= doubt
 
 
 def _without_nulls(reader: RecordReader, columns: pl.DataFrame) -> pl.DataFrame:

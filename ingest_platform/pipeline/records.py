@@ -1,9 +1,10 @@
 """One JSON record and the verdict on it, after its contract. Documents of many records are cut up in `documents.py`.
 
 The rules beyond the contract's: no key twice in any object (`duplicate_key`), no number that a double can't hold and no
-integer that an int64 can't hold (`not_finite`; integers beyond 2^53 become the nearest double), nesting of at most 64
-levels counted from the record (`too_deep`), no lone surrogates and no broken UTF-8 (`invalid_json`). They hold for
-ignored keys too. A problem of something that the contract does not declare is the record's: its field is None.
+integer that an int64 can't hold (`not_finite`; integers beyond 2^53 become the nearest double, unless their field takes
+exact ones only), nesting of at most 64 levels counted from the record (`too_deep`), no lone surrogates and no broken
+UTF-8 (`invalid_json`). They hold for ignored keys too. A problem of something that the contract does not declare is the
+record's: its field is None.
 """
 
 import functools
@@ -18,7 +19,7 @@ import msgspec
 
 from ingest_platform.domain.contract import Contract, Field, Kind
 from ingest_platform.domain.rejection import Code, Problem
-from ingest_platform.pipeline.rules import problem, rules_of
+from ingest_platform.pipeline.rules import EXACT_INTEGER_MAX, problem, rules_of
 
 # Contract, section 0.
 DEPTH_MAX = 64
@@ -154,6 +155,9 @@ class RecordReader:
             for rule in self.rules[field.name]:
                 if not rule.keeps(value):
                     yield rule.problem
+        elif field.exact_integers and isinstance(value, int) and abs(value) > EXACT_INTEGER_MAX:
+            message = f"{field.name} must be a number, and an integer at most 2^53 away from 0, to be kept as it is."
+            yield problem(Code.INVALID_TYPE, field.name, message)
         else:
             yield from _problems_within(field, value)
 

@@ -18,8 +18,10 @@ from ingest_platform.domain.timestamps import MICROSECOND_DIGITS, PATTERN, parse
 # Microseconds since 1970 of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59.999999Z.
 INSTANT_MIN = -62_135_596_800_000_000
 INSTANT_MAX = 253_402_300_799_999_999
+# Up to here every integer is a double.
+EXACT_INTEGER_MAX = 2**53
 # Numbers at least this large may have been integers that an int64 can't hold; their text decides.
-INTEGER_DOUBT = 2.0**63
+_INTEGER_DOUBT = 2.0**63
 _SECONDS = len("2026-01-01T00:00:00")
 INSTANT_TYPE = pl.Datetime("us", "UTC")
 
@@ -57,6 +59,14 @@ def rules_of(field: Field) -> tuple[Rule, ...]:
     if field.choices:
         rules.append(_choices_rule(field))
     return tuple(rules)
+
+
+def integer_doubt(field: Field) -> float:
+    """Tell from which size on a number of a field may have been an integer that the field does not take.
+
+    That of the text decides then: as a double, 2^53 + 1 is 2^53.
+    """
+    return float(EXACT_INTEGER_MAX) if field.exact_integers else _INTEGER_DOUBT
 
 
 def instants(column: pl.Expr) -> pl.Expr:

@@ -22,7 +22,7 @@ from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.rejection import Code, Problem
 from ingest_platform.pipeline.pieces import Bad, Piece, object_as_json, object_text
 from ingest_platform.pipeline.records import RecordReader
-from ingest_platform.pipeline.rules import INTEGER_DOUBT, problem
+from ingest_platform.pipeline.rules import integer_doubt, problem
 
 ROWS_PER_PIECE = 16_384
 # The header of a table that somebody means; wider ones only cost memory.
@@ -196,7 +196,7 @@ def _doubted(
         if each.required:
             doubts.append(sent.is_null())
         if each.kind is Kind.NUMBER:
-            plain = sent.str.contains(JSON_NUMBER) & typed.is_finite() & (typed.abs() < INTEGER_DOUBT)
+            plain = sent.str.contains(JSON_NUMBER) & typed.is_finite() & (typed.abs() < integer_doubt(each))
             doubts.append(sent.is_not_null() & ~plain.fill_null(value=False))
         elif each.kind is Kind.BOOLEAN:
             doubts.append(sent.is_not_null() & typed.is_null())

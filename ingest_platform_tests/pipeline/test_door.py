@@ -25,6 +25,7 @@ EVERY = Contract(
         Field(name="class", kind=Kind.STRING, required=False, choices=("p1", "p2")),
         Field(name="value", kind=Kind.NUMBER),
         Field(name="ratio", kind=Kind.NUMBER, required=False, nullable=True),
+        Field(name="count", kind=Kind.NUMBER, required=False, exact_integers=True),
         Field(name="on", kind=Kind.BOOLEAN, required=False),
         Field(name="sure", kind=Kind.BOOLEAN, nullable=True),
         Field(name="event", kind=Kind.OBJECT, example={"not": ["hashable"]}),
@@ -49,6 +50,7 @@ NUMBERS = st.sampled_from(
         ],
         *["9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "9.3e18"],
         *["18446744073709551616", "1" + "0" * 400, "9223372036854775808.0", "01", "1.", ".5", "+1", "0x1", "1_0"],
+        *["9007199254740992", "-9007199254740993", "9007199254740993.0", "9007199254740992e0", "9007199254740994"],
         *["NaN", "Infinity", "-Infinity", "1NaN", "--Infinity", "nan", "5e-324", "9007199254740993"],
     ]
 )
@@ -67,7 +69,20 @@ SCALARS = st.one_of(NUMBERS, STRINGS, st.sampled_from(["true", "false", "null", 
 KEYS = st.sampled_from(
     [
         *['"timestamp"', '"value"', '"title"', '"event"', '"sure"', '"machine_data_point_config_id"', '"metadata"'],
-        *[r'"val\u0075e"', '"x"', '"y"', '"Value"', '""', r'"\ud800"', "x", "NaN", '"later"', '"class"', '"a\\"b"'],
+        *[
+            r'"val\u0075e"',
+            '"x"',
+            '"y"',
+            '"Value"',
+            '""',
+            r'"\ud800"',
+            "x",
+            "NaN",
+            '"later"',
+            '"class"',
+            '"count"',
+            '"a\\"b"',
+        ],
     ]
 )
 
@@ -86,6 +101,7 @@ GOOD_VALUES = {
     "timestamp": '"2026-05-06T10:15:00Z"',
     "machine_data_point_config_id": f'"{CONFIG_ID}"',
     "value": "1.5",
+    "count": "3",
     "title": '"abc"',
     "sure": "null",
     "event": '{"a":{"b":[1,2]}}',

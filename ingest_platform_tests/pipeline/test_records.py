@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_platform.domain.contract import Contract
+from ingest_platform.domain.contract import Contract, Field, Kind
+from ingest_platform.domain.submission import Format
 from ingest_platform.feeds.machine_data.contract import CONTRACT
 from ingest_platform.pipeline.records import (
     DEPTH_MAX,
@@ -51,6 +52,34 @@ def test_a_message_names_the_field_and_the_reason(text: str, expected: tuple[str
     (found,) = reader_of(CONTRACT).problems(json.dumps(record(value=0)).replace("0}", text + "}").encode())
     assert (found.code, found.message) == expected
     assert found.field == "value"
+
+
+EXACT = Contract(
+    name="exact", extra_allowed=False, fields=(Field(name="count", kind=Kind.NUMBER, exact_integers=True),)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("9007199254740992", True),
+        ("-9007199254740992", True),
+        ("9007199254740993", False),
+        ("-9007199254740993", False),
+        ("9007199254740994", False),
+        # No integers, so nobody expects them to be exact.
+        ("9007199254740993.5", True),
+        ("1e20", True),
+    ],
+)
+@pytest.mark.parametrize("form", [Format.NDJSON, Format.CSV])
+def test_integers_that_would_be_rounded_are_of_the_wrong_type_where_they_must_be_exact(
+    text: str, form: Format, *, good: bool
+) -> None:
+    expected = {} if good else {0: [("invalid_type", "count")]}
+    body = f'{{"count":{text}}}' if form is Format.NDJSON else f"count\n{text}\n"
+    assert verdicts(body.encode(), EXACT, form) == expected
+    assert problems_of(f'{{"count":{text}}}'.encode(), EXACT) == expected.get(0, [])
 
 
 @pytest.mark.parametrize(

@@ -44,4 +44,11 @@ def contract_of(fields: Mapping[str, str]) -> Contract:
 
 
 def _declared(name: str, kind: Kind) -> Field:
-    return Field(name=name, kind=kind, description=f"Declared as a {kind.value}.", example=_EXAMPLES[kind])
+    return Field(
+        name=name,
+        kind=kind,
+        # Never rounded.
+        exact_integers=kind is Kind.NUMBER,
+        description=f"Declared as a {kind.value}.",
+        example=_EXAMPLES[kind],
+    )
