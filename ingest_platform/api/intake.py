@@ -97,6 +97,8 @@ class Taking:
     size: int
     body: bytes | None
     blob: str | None
+    # What the records are held to, for feeds with targets.
+    target: str | None = None
     received: int | None = None
     # Records that it takes of the workspace's quota; None where the feed has none.
     quota: int | None = None
@@ -116,6 +118,7 @@ class Taking:
         *,
         job_id: str,
         format: Format,  # noqa: A002 - the word of the domain.
+        target: str | None = None,
         received: int | None = None,
         quota: int | None = None,
         file_name: str | None = None,
@@ -130,6 +133,7 @@ class Taking:
             size=spool.size,
             body=spool.body,
             blob=spool.blob,
+            target=target,
             received=received,
             quota=quota,
             file_name=file_name,
@@ -211,6 +215,7 @@ class Intake:
             bytes_in=taking.size,
             body=taking.body,
             blob=taking.blob,
+            target=taking.target,
             received=taking.received,
             file_name=taking.file_name,
             file_sha256=taking.file_sha256,

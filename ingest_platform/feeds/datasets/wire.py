@@ -16,10 +16,12 @@ NOT_AN_OBJECT = "Payload must be an object"
 NO_DATASET = "Dataset not found"
 NO_PROJECT = "Project not found"
 NO_SCHEMA = "Dataset schema not found"
+NO_PROJECT_OF_KEY = "Project not found in API token claims"
 QUOTA_EXCEEDED = "Dataset quota exceeded"
 # What a dataset's id is called among a route's parameters.
 _IDS = frozenset({"id", "dataset_id"})
 TIMESTAMP, CONTEXT = "timestamp", "context"
+BODY_BYTES_MAX = 5 * 1024 * 1024
 # Of more bad records nobody learns more, and the answer would be larger than the request.
 ERRORS_MAX = 10_000
 _OF_WHOLE = {
@@ -136,6 +138,17 @@ def _quota(exceeded: Exceeded) -> Shown:
     }
 
 
+ERROR_ITEM_SCHEMA: Mapping[str, object] = {
+    "type": "object",
+    "properties": {
+        "index": {"type": "integer", "minimum": 0},
+        "field": {"type": ["string", "null"]},
+        "code": {"type": "string"},
+        "error": {"type": "string"},
+    },
+    "required": ["field", "code", "error"],
+    "additionalProperties": False,
+}
 ERROR_SCHEMA: Mapping[str, object] = {
     "type": "object",
     "description": (
@@ -145,21 +158,7 @@ ERROR_SCHEMA: Mapping[str, object] = {
     "properties": {
         "error": {"type": "string"},
         "index": {"type": "integer", "minimum": 0},
-        "errors": {
-            "type": "array",
-            "maxItems": ERRORS_MAX,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "index": {"type": "integer", "minimum": 0},
-                    "field": {"type": ["string", "null"]},
-                    "code": {"type": "string"},
-                    "error": {"type": "string"},
-                },
-                "required": ["field", "code", "error"],
-                "additionalProperties": False,
-            },
-        },
+        "errors": {"type": "array", "maxItems": ERRORS_MAX, "items": ERROR_ITEM_SCHEMA},
         "errors_truncated": {"const": True},
         "quota": {
             "type": "object",
@@ -180,6 +179,19 @@ ERROR_SCHEMA: Mapping[str, object] = {
 def no_schema() -> NotFound:
     """Refuse what needs a dataset with a schema."""
     return NotFound(NO_SCHEMA)
+
+
+# What was taken
+
+
+def batch_reply(*, count: int, rejected: int, bad: Sequence[BadRecord] | None, contract: Contract) -> Shown:
+    """Tell how many records of a batch were taken, and which were not; `bad` is None where all were or none."""
+    shown: Shown = {"success": True, "count": count, "status": "queued"}
+    if bad is not None:
+        shown["rejected"] = errors_of(bad, contract)
+        if rejected > len(bad):
+            shown["rejected_truncated"] = True
+    return shown
 
 
 # A dataset
