@@ -1,6 +1,8 @@
 # Everything is installed into .venv from requirements.lock; only Python >= 3.11 and make are needed.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests run side by side; `auto` is one process for each core.
+TEST_PROCESSES ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test slow check bench crash lock clean
@@ -24,9 +26,10 @@ install: .venv/installed  ## install into .venv
 up: install  ## start everything on this machine
 	$(BIN)/ingest up
 
-# Killing processes at every point takes long and is a command of its own; so is trying the API at length.
+# Killing processes at every point takes long and is a command of its own; so is trying the API at length. A module's
+# tests share stores, so they stay in one process.
 test: install  ## run the whole test suite
-	$(BIN)/python -m pytest -m "not crash and not slow"
+	$(BIN)/python -m pytest -m "not crash and not slow" --numprocesses $(TEST_PROCESSES) --dist loadscope
 
 slow: install  ## try the API's document for much longer (about 10 minutes)
 	$(BIN)/python -m pytest -m slow
