@@ -19,6 +19,7 @@ IngestError
 └── Fault                   ours: logged, retried, somebody is woken
     ├── LedgerFault         PostgreSQL
     ├── WarehouseFault      the lake
+    │   └── TooCostly       a question to it took more time, memory or bytes than it may
     ├── ParserFault         a parser process died or overran its limits
     └── LeaseLost           another worker owns the load now; nothing was changed
 
@@ -193,6 +194,10 @@ class LedgerFault(Fault):
 
 class WarehouseFault(Fault):
     """The lake refused, was away, or broke a promise."""
+
+
+class TooCostly(WarehouseFault):
+    """A question to the lake took more time, memory or bytes of an answer than it may; `str()` is for people."""
 
 
 class ParserFault(Fault):

@@ -25,7 +25,7 @@ import pyarrow as pa
 from psycopg import conninfo, sql
 
 from ingest_platform.domain.crashpoint import reach
-from ingest_platform.domain.errors import Fault, LeaseLost, WarehouseFault
+from ingest_platform.domain.errors import Fault, LeaseLost, TooCostly, WarehouseFault
 from ingest_platform.domain.feed import AppendTable, Column, FoldedTable, Table
 from ingest_platform.storage.turns import (
     CONNECT_SECONDS_MAX,
@@ -177,6 +177,25 @@ class LakeSession:
         """Run a query to its end."""
         with self._translated():
             return self._cursor.execute(query, list(values)).to_arrow_table()
+
+    def ask(self, query: str, values: Values, *, seconds_max: float, bytes_max: int) -> pa.Table:
+        """Run somebody's question, within limits of time and of the answer's size. Raises TooCostly."""
+        timer = threading.Timer(seconds_max, self._interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            with self._translated():
+                answer = self._cursor.execute(query, list(values)).to_arrow_table()
+        finally:
+            timer.cancel()
+        if answer.nbytes > bytes_max:
+            raise TooCostly(f"The answer has {answer.nbytes:,} bytes; the limit is {bytes_max:,}")
+        return answer
+
+    def _interrupt(self) -> None:
+        # It may have come to its end, and been closed, in this very moment.
+        with suppress(duckdb.Error):
+            self._cursor.interrupt()
 
     @contextmanager
     def seeing(self, name: str, rows: Rows) -> Generator[None]:
@@ -541,6 +560,10 @@ class Warehouse:
         message = str(error)
         for secret in self._secrets():
             message = message.replace(secret, "***")
+        if isinstance(error, duckdb.InterruptException):
+            return TooCostly("It took more time than it may")
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return TooCostly("It took more memory than it may")
         if "Transaction conflict" in message:
             # Whoever has the turn meets no conflict, so we have lost it.
             return LeaseLost(message)

@@ -4,13 +4,14 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from ingest_platform.domain.errors import LeaseLost, WarehouseFault
+from ingest_platform.domain.errors import LeaseLost, TooCostly, WarehouseFault
 from ingest_platform.domain.feed import Column, KeyedTable
 from ingest_platform.storage.warehouse import EXTENSIONS, Warehouse, _replace_fence, rows_of, try_extension
 
@@ -265,6 +266,30 @@ def test_what_does_not_fit_into_memory_is_spilled(database_url: str, tmp_path: P
         assert session.fetch("SELECT count(DISTINCT number) FROM wide").column(0)[0].as_py() == 5_000_000
         session.close()
     assert list((tmp_path / "spill").glob("*/*")) == []
+
+
+def test_a_question_that_takes_too_long_is_interrupted_and_the_next_one_is_not(lake: Warehouse) -> None:
+    endless = "SELECT count(*) FROM range(100_000_000) AS a, range(?) AS b WHERE a.range % 7 = b.range % 11"
+    began = time.monotonic()
+    with closing(lake.session()) as session:
+        with pytest.raises(TooCostly, match="more time"):
+            session.ask(endless, [100_000], seconds_max=0.3, bytes_max=1_000)
+        assert time.monotonic() - began < 5
+        assert session.ask("SELECT ? AS one", [1], seconds_max=5, bytes_max=1_000).to_pylist() == [{"one": 1}]
+
+
+def test_a_question_may_not_have_an_answer_of_any_size(lake: Warehouse) -> None:
+    with closing(lake.session()) as session, pytest.raises(TooCostly, match="limit is 1,000"):
+        session.ask("SELECT repeat('x', ?) AS text", [2_000], seconds_max=5, bytes_max=1_000)
+
+
+def test_a_question_that_takes_more_memory_than_there_is_leaves_the_engine_whole(
+    database_url: str, tmp_path: Path
+) -> None:
+    with _open(database_url, tmp_path, memory_bytes_max=128 * MIB) as lake, closing(lake.session()) as session:
+        with pytest.raises(TooCostly, match="more memory"):
+            session.ask("SELECT list(md5(range::VARCHAR)) FROM range(?)", [20_000_000], seconds_max=30, bytes_max=1_000)
+        assert session.ask("SELECT ? AS one", [1], seconds_max=5, bytes_max=1_000).to_pylist() == [{"one": 1}]
 
 
 def test_inlined_rows_are_counted_and_flushed_to_files(lake: Warehouse, tmp_path: Path) -> None:
