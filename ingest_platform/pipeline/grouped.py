@@ -149,6 +149,9 @@ class Grouped(Generic[Item, Answer]):
     def _give_up(self, answer: asyncio.Future[Answer]) -> None:
         if not answer.done():
             answer.set_exception(self._late() if answer in self._in_hand else unavailable())
+        # Whoever came first gives up first. While a server hangs, what was refused must not fill the memory.
+        while self._waiting and self._waiting[0][1].done():
+            self._waiting.popleft()
 
     async def _work_off(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,8 +1,11 @@
 """Grouped work: whatever queued is worked together next, everybody gets the own answer, and nobody waits for ever."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -118,6 +121,42 @@ def test_whoever_waits_too_long_is_told_whether_it_had_begun(
     assert isinstance(second, Unavailable)
     assert not isinstance(second, InDoubt)
     assert doubling.groups == [[1]]
+
+
+def test_what_was_refused_is_not_kept_while_the_work_hangs(doubling: Doubling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_platform.pipeline.grouped.ANSWER_SECONDS_MAX", 0.05)
+
+    class Large:
+        """Something that is worth being forgotten."""
+
+    def work(items: Sequence[Large]) -> Sequence[int | IngestError]:
+        doubling.work([])
+        return [1 for _ in items]
+
+    grouped: Grouped[Large, int] = Grouped(work, name="test", items_max=1)
+
+    async def ask() -> list[weakref.ref[Large]]:
+        hanging = asyncio.ensure_future(grouped.ask(Large()))
+        assert await asyncio.to_thread(doubling.begun.wait, 10)
+        refused: list[weakref.ref[Large]] = []
+        for _ in range(3):
+            large = Large()
+            refused.append(weakref.ref(large))
+            asked = grouped.ask(large)
+            del large
+            with suppress(Unavailable):
+                await asked
+            del asked
+        with suppress(Unavailable):
+            await hanging
+        return refused
+
+    refused = asyncio.run(ask())
+    gc.collect()
+    kept = [each for each in refused if each() is not None]
+    doubling.let.set()
+    grouped.close(lambda: None)
+    assert not kept
 
 
 @pytest.fixture
