@@ -275,8 +275,8 @@ class Feed:
     `folder` is its name in paths (`landing/<workspace>/<folder>/`), `job_prefix` begins its job ids, `envelope_key`
     holds the records in a JSON body, `rate_per_minute` is the default rate limit of its routes by workspace.
     `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
-    folded table with derived columns, `aspects` are what it works out besides, `tasks` is what the feed does from time to
-    time, `announced` what subscribers of webhooks are told besides the ends of jobs.
+    folded table with derived columns, `aspects` are what it works out besides, `tasks` is what the feed does from time
+    to time, `announced` what subscribers of webhooks are told besides the ends of jobs.
 
     `contract` and `table` are of submissions without a target. A feed with targets, each with a shape of its own, finds
     them by `shapes`; its `contract` and `table` are an example, by which it is warmed up and held to the laws.

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from ingest_platform.domain.feed import FoldedTable, Table
-from ingest_platform.orchestration.report import FATES
+from ingest_platform.domain.feed import FeedAspect, FoldedTable, Look, Table
+from ingest_platform.orchestration.report import FATES, figures_metadata
 from ingest_platform.orchestration.workplace import Workplace
 from ingest_platform.pipeline.report import RunReport
 from ingest_platform.pipeline.staging import identity
@@ -39,6 +39,20 @@ def check_waiting(key: dg.AssetKey, *, oldest_seconds: float | None) -> dg.Asset
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"oldest waiting (s)": round(oldest_seconds or 0.0, 3), "limit (s)": OVERDUE_SECONDS},
     )
+
+
+def aspect_check_specs(key: dg.AssetKey, aspect: FeedAspect) -> list[dg.AssetCheckSpec]:
+    """Declare what must be true of an aspect of a feed."""
+    return [dg.AssetCheckSpec(name, asset=key, description=said) for name, said in aspect.checks.items()]
+
+
+def aspect_results(key: dg.AssetKey, found: Look) -> list[dg.AssetCheckResult]:
+    """Tell what a look at an aspect has found; its numbers stand beside each check."""
+    numbers = {name: value for name, value in found.figures.items() if isinstance(value, int | float)}
+    return [
+        dg.AssetCheckResult(asset_key=key, check_name=name, passed=passed, metadata=figures_metadata(numbers))
+        for name, passed in found.passed.items()
+    ]
 
 
 def check_keys(

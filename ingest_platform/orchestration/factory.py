@@ -3,18 +3,19 @@
 An asset's body reads, calls a plain function of `pipeline/` and reports. What the path does is not known here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import AppendTable, Feed, FeedAspect, FoldedTable, KeyedTable, Look, Table
 from ingest_platform.orchestration import checks, report
 from ingest_platform.orchestration.origin import FEED_TAG, JOBS_TAG, LOADS_TAG, MODE_TAG, WORKER_TAG, Executor, Mode
 from ingest_platform.orchestration.partitions import DAYS, days_of
 from ingest_platform.orchestration.schedules import nightly
 from ingest_platform.orchestration.sensors import file_drops, stranded
+from ingest_platform.orchestration.tasks import task_assets, task_jobs, task_schedules
 from ingest_platform.orchestration.upkeep import upkeep_assets, upkeep_job, upkeep_schedule
 from ingest_platform.orchestration.webhooks import webhook_asset, webhook_job, webhook_schedule
 from ingest_platform.orchestration.workplace import OpenWorkplace, Workplace
@@ -39,11 +40,17 @@ def build_definitions(feeds: Sequence[Feed], open_workplace: OpenWorkplace) -> d
         assets=[
             *_doors(),
             *(feed_asset(feed, open_workplace) for feed in feeds),
+            *(asset for feed in feeds for asset in task_assets(feed, open_workplace)),
             *upkeep_assets(feeds, open_workplace),
             webhook_asset(open_workplace),
         ],
-        jobs=[*jobs.values(), upkeep_job(), webhook_job()],
-        schedules=[*(nightly(feed, jobs[feed.name]) for feed in feeds), upkeep_schedule(), webhook_schedule()],
+        jobs=[*jobs.values(), *(job for feed in feeds for job in task_jobs(feed)), upkeep_job(), webhook_job()],
+        schedules=[
+            *(nightly(feed, jobs[feed.name]) for feed in feeds),
+            *(schedule for feed in feeds for schedule in task_schedules(feed)),
+            upkeep_schedule(),
+            webhook_schedule(),
+        ],
         sensors=[file_drops(feeds, jobs, open_workplace), stranded(feeds, jobs, open_workplace)],
         executor=dg.in_process_executor,
     )
@@ -66,7 +73,7 @@ def _doors() -> Sequence[dg.AssetSpec]:
 def _feed_job(feed: Feed) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         job_name(feed),
-        selection=dg.AssetSelection.groups(feed.name),
+        selection=dg.AssetSelection.assets(*(spec.key for spec in _specs(feed))),
         executor_def=dg.in_process_executor,
         description=f"{feed.title}: works off what was landed, or whole days again.",
     )
@@ -82,9 +89,10 @@ def _specs(feed: Feed) -> list[dg.AssetSpec]:
     described = (
         (landed, [HTTP_DOOR, FILE_DOOR], {"postgres"}, "Submissions as they were received, waiting to be worked off."),
         (checked, [landed], {"polars", "pandera"}, "Records as typed frames, each with its verdict."),
-        (table, [checked], {"duckdb", "parquet"}, "The warehouse table: one row per key, the one accepted last."),
+        (table, [checked], {"duckdb", "parquet"}, _described(feed.table)),
         (outcomes, [table], {"postgres"}, "What became of every record, and the tally of every job."),
         (rejections, [checked], {"postgres"}, "Rejected records with every reason, as they were sent."),
+        *((_aspect_key(feed, aspect), [table], {"postgres"}, aspect.title) for aspect in feed.aspects),
     )
     return [
         dg.AssetSpec(
@@ -99,11 +107,25 @@ def _specs(feed: Feed) -> list[dg.AssetSpec]:
     ]
 
 
+def _described(table: Table) -> str:
+    match table:
+        case KeyedTable():
+            return "The warehouse table: one row per key, the one accepted last."
+        case FoldedTable():
+            return "The warehouse table: one row per key, folded from all that was said of it."
+        case AppendTable():
+            return "The warehouse table: one row per accepted record."
+
+
 def _keys(feed: Feed) -> tuple[dg.AssetKey, dg.AssetKey, dg.AssetKey, dg.AssetKey, dg.AssetKey]:
     def key(name: str) -> dg.AssetKey:
         return dg.AssetKey([feed.name, name])
 
     return key("landed"), key("checked"), key(feed.table.name), key("outcomes"), key("rejections")
+
+
+def _aspect_key(feed: Feed, aspect: FeedAspect) -> dg.AssetKey:
+    return dg.AssetKey([feed.name, aspect.name])
 
 
 def _check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
@@ -116,11 +138,12 @@ def _check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             checks.COUNTS_BALANCE, asset=outcomes, description="received = accepted + rejected, in every load."
         ),
+        *(spec for aspect in feed.aspects for spec in checks.aspect_check_specs(_aspect_key(feed, aspect), aspect)),
     ]
 
 
 def feed_asset(feed: Feed, open_workplace: OpenWorkplace) -> dg.AssetsDefinition:
-    """Make the multi-asset of a feed: one body, five stations (an asset per step costs two to four times as much)."""
+    """Make the multi-asset of a feed: one body, all stations (an asset per step costs two to four times as much)."""
 
     @dg.multi_asset(
         name=feed.name,
@@ -180,7 +203,11 @@ def _results(
 ) -> Iterator[dg.MaterializeResult[object]]:
     """Report what was done, one result a station."""
     landed, checked, table, outcomes, rejections = _keys(feed)
-    again = [] if is_live(context) else days_of(context.partition_keys)
+    live = is_live(context)
+    again = [] if live else days_of(context.partition_keys)
+    looks = {
+        aspect.name: aspect.look(place.platform, report.job_ids(done) if live else None) for aspect in feed.aspects
+    }
     with place.platform.ledger.connection() as tx:
         oldest_seconds = waiting(tx, feed.name).oldest_age_seconds
     yield dg.MaterializeResult(
@@ -191,7 +218,8 @@ def _results(
     yield dg.MaterializeResult(asset_key=checked, metadata=report.checked_metadata(done))
     yield dg.MaterializeResult(
         asset_key=table,
-        metadata=report.table_metadata(done),
+        # What people look for first is told with the rows, too.
+        metadata=report.table_metadata(done) | report.figures_metadata(_tables(looks.values())),
         check_results=[checks.check_keys(table, place, done.tables.values(), job_ids=report.job_ids(done), days=again)],
     )
     yield dg.MaterializeResult(
@@ -200,3 +228,14 @@ def _results(
         check_results=[checks.check_counts(outcomes, done)],
     )
     yield dg.MaterializeResult(asset_key=rejections, metadata=report.rejections_metadata(done))
+    for aspect in feed.aspects:
+        key = _aspect_key(feed, aspect)
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=report.figures_metadata(looks[aspect.name].figures),
+            check_results=checks.aspect_results(key, looks[aspect.name]),
+        )
+
+
+def _tables(looks: Iterable[Look]) -> dict[str, object]:
+    return {name: value for look in looks for name, value in look.figures.items() if isinstance(value, list)}

@@ -1,6 +1,7 @@
 """What a run tells the people who look at it in the UI: tally, reasons, loads, seconds. Never a value of a record."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import dagster as dg
 
@@ -79,6 +80,25 @@ def rejections_metadata(done: RunReport) -> Metadata:
     """Describe why records were rejected."""
     rows = [{"code": code, "records": count} for code, count in done.reasons.most_common(ROWS_MAX)]
     return {**_counts(done, ("rejected",)), "reasons": _table(rows)}
+
+
+def figures_metadata(figures: Mapping[str, object]) -> Metadata:
+    """Describe what a feed tells of itself: numbers, texts, and tables as lists of rows."""
+    return {name: _figure(value) for name, value in figures.items()}
+
+
+def _figure(value: object) -> dg.MetadataValue:
+    match value:
+        case bool():
+            return dg.MetadataValue.bool(value)
+        case int():
+            return dg.MetadataValue.int(value)
+        case float():
+            return dg.MetadataValue.float(round(value, 4))
+        case list():
+            return _table(cast("Sequence[Mapping[str, str | int | float]]", value)[:ROWS_MAX])
+        case _:
+            return dg.MetadataValue.text(str(value))
 
 
 def _counts(done: RunReport, names: Iterable[str]) -> Metadata:

@@ -72,11 +72,11 @@ def test_an_issue_with_two_rows_is_found_by_every_job_that_said_anything_of_it(p
     sent = [replace(new_job(body, feed=issues.FEED.name), id=new_id(issues.FEED.job_prefix)) for _ in range(2)]
     accept(place.platform.ledger, *sent)
     work(place.platform, issues.FEED)
-    assert check_keys(KEY, place, issues.FEED, job_ids=[each.id for each in sent], days=[]).passed
+    assert check_keys(KEY, place, [issues.FEED.table], job_ids=[each.id for each in sent], days=[]).passed
     double(place, issues.FEED)
     for each in sent:
-        assert not check_keys(KEY, place, issues.FEED, job_ids=[each.id], days=[]).passed
-    assert check_keys(KEY, place, issues.FEED, job_ids=["ing_job_other"], days=[]).passed
+        assert not check_keys(KEY, place, [issues.FEED.table], job_ids=[each.id], days=[]).passed
+    assert check_keys(KEY, place, [issues.FEED.table], job_ids=["ing_job_other"], days=[]).passed
 
 
 def test_a_run_that_did_nothing_asks_the_lake_nothing(place: Workplace) -> None:

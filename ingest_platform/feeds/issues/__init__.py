@@ -6,6 +6,7 @@ from ingest_platform.feeds.issues.contract import CONTRACT
 from ingest_platform.feeds.issues.deriving import derive
 from ingest_platform.feeds.issues.detecting import detect_all
 from ingest_platform.feeds.issues.load import TABLE
+from ingest_platform.feeds.issues.pattern_look import PATTERNS
 from ingest_platform.feeds.issues.rebuild import rebuild_all
 from ingest_platform.feeds.issues.references import refer
 
@@ -23,10 +24,18 @@ FEED = Feed(
     kinds=(CONNECTORS,),
     derive=derive,
     announced=ANNOUNCED,
+    aspects=(PATTERNS,),
     tasks=(
         FeedTask(
             name="pattern_detection", title="Patterns that have become active", cron="*/5 * * * *", run=detect_all
         ),
-        FeedTask(name="pattern_rebuild", title="Patterns, grouped anew", cron="17 3 * * *", run=rebuild_all),
+        FeedTask(
+            name="pattern_rebuild",
+            title="Patterns, grouped anew",
+            cron="17 3 * * *",
+            run=rebuild_all,
+            heavy=True,
+            aspect=PATTERNS,
+        ),
     ),
 )
