@@ -121,7 +121,7 @@ class PatternRoutes:
             if (asked.into is None) == (asked.pattern_ids is None):
                 raise Malformed("Give either into or pattern_ids.", param="into")
             gone = [pattern_id] if asked.pattern_ids is None else _ids("pattern_ids", asked.pattern_ids)
-            into = pattern_id if asked.into is None else asked.into
+            into = pattern_id if asked.into is None else _ids("into", [asked.into])[0]
             return pattern_changes.merge(tx, workspace=who.workspace, pattern_ids=gone, into=into, by=who.key_id)
 
         return await self._change(call, Merge, do)
