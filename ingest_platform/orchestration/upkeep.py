@@ -13,7 +13,7 @@ from ingest_platform.orchestration.workplace import OpenWorkplace
 from ingest_platform.pipeline.archive import archive_days, forget_old_days
 from ingest_platform.pipeline.filing import forget_old_filed
 from ingest_platform.pipeline.leftovers import sweep_blobs, sweep_scratch
-from ingest_platform.storage import idempotency, limits, processes
+from ingest_platform.storage import idempotency, jobs, limits, processes
 
 GROUP = "platform"
 JOB = "upkeep"
@@ -64,7 +64,10 @@ def _lake(open_workplace: OpenWorkplace) -> dg.AssetsDefinition:
         description="The lake's files: small ones merged, deleted rows and old snapshots removed.",
     )
     def lake() -> dg.MaterializeResult[object]:
-        done = open_workplace().platform.warehouse.maintain()
+        platform = open_workplace().platform
+        with platform.ledger.connection() as tx:
+            first_open = jobs.first_open(tx)
+        done = platform.warehouse.maintain(applied_before=first_open)
         return dg.MaterializeResult(metadata={str(name): value for name, value in done.items()})
 
     return lake

@@ -576,6 +576,13 @@ def waiting(tx: Transaction, feed: str) -> Waiting:
     return found
 
 
+def first_open(tx: Transaction) -> int | None:
+    """Tell the place, in the order of acceptance, of the first job that has not ended; None if all have."""
+    row = tx.execute("SELECT min(seq) FROM jobs WHERE state IN ('accepted', 'processing')").fetchone()
+    assert row is not None
+    return row[0]
+
+
 def next_fence(tx: Transaction) -> int:
     """Draw a fence for work that no job is claimed for, such as a backfill."""
     row = tx.execute("SELECT nextval('fences')").fetchone()

@@ -395,11 +395,13 @@ class Warehouse:
         *,
         snapshot_age: timedelta = SNAPSHOT_AGE,
         applied_age: timedelta = timedelta(days=1),
+        applied_before: int | None = None,
         orphan_age: timedelta = timedelta(days=1),
     ) -> dict[str, int]:
         """Flush, rewrite, merge, forget and clean up; returns how much of each was done.
 
-        A table's turn is held while its files change, never all of the time.
+        A table's turn is held while its files change, never all of the time. Jobs are forgotten by age, and none from
+        `applied_before` on in the order of acceptance: one that was loaded and not settled will be loaded again.
         """
         done: dict[str, int] = {"rows flushed": 0, "files rewritten": 0, "files merged": 0, "jobs forgotten": 0}
         with closing(self.session()) as session:
@@ -408,7 +410,7 @@ class Warehouse:
             )
             tables: list[str] = names.column(0).to_pylist()
             for table in tables:
-                done["jobs forgotten"] += self._forget_applied(table, applied_age)
+                done["jobs forgotten"] += self._forget_applied(table, applied_age, before=applied_before)
                 done["rows flushed"] += self.flush_inlined(table)
                 for schema, name in _tables_of(session, table):
                     with self._turns.taken(table):
@@ -452,10 +454,13 @@ class Warehouse:
         with closing(self.session()) as session:
             return sum(_flush(session, schema, name) for schema, name in _tables_of(session, table))
 
-    def _forget_applied(self, table: str, age: timedelta) -> int:
-        statement = f"DELETE FROM {applied_of(table)} WHERE applied_at < now() - {_interval(age)}"
+    def _forget_applied(self, table: str, age: timedelta, *, before: int | None) -> int:
+        statement = (
+            f"DELETE FROM {applied_of(table)} WHERE applied_at < now() - {_interval(age)}"
+            " AND (?::BIGINT IS NULL OR accepted_seq < ?::BIGINT)"
+        )
         with self._turns.taken(table), closing(self.session()) as session:
-            return session.execute(statement)
+            return session.execute(statement, [before, before])
 
     def _delete_orphans(self, session: LakeSession, tables: Sequence[str], age: timedelta) -> int:
         """Delete files that no commit knows, while nobody writes: a clock that jumped must not make new files old."""

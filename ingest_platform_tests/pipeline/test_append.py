@@ -11,7 +11,7 @@ from ingest_platform.domain.feed import AppendTable, Column
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.pipeline.dedupe import repeated_keys
 from ingest_platform.pipeline.load import load_records
-from ingest_platform.storage.warehouse import Warehouse, rows_of
+from ingest_platform.storage.warehouse import Warehouse, applied_of, rows_of
 from ingest_platform_tests.pipeline.lake_records import job, open_lake, outcomes
 
 NOON = datetime(2026, 5, 6, 12, tzinfo=UTC)
@@ -67,6 +67,15 @@ def test_each_record_is_a_row_with_an_id_of_its_own_beside_what_its_job_says(lak
 
 def test_a_job_that_was_applied_is_not_appended_again(lake: Warehouse) -> None:
     assert _load(lake, 1, "a", "b") == _load(lake, 1, "a", "b")
+    assert len(_rows(lake)) == 2
+
+
+def test_a_job_that_has_not_ended_is_not_forgotten_so_it_is_not_appended_again_however_late(lake: Warehouse) -> None:
+    _load(lake, 1, "a")
+    _load(lake, 2, "b")
+    lake.query(f"UPDATE {applied_of(TABLE.name)} SET applied_at = applied_at - INTERVAL 2 DAYS")
+    assert lake.maintain(applied_before=2)["jobs forgotten"] == 1
+    assert _load(lake, 2, "b") == [(0, Outcome.CREATED)]
     assert len(_rows(lake)) == 2
 
 
