@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 from psycopg.rows import class_row
 
-from ingest_platform.domain.errors import Conflict, Malformed, NotFound
+from ingest_platform.domain.errors import Conflict, NotFound
 from ingest_platform.domain.ids import new_id
 from ingest_platform.feeds.issues.patterns import PREFIX, begin_change, ends_of, settle
 from ingest_platform.storage.ledger import Transaction
@@ -63,7 +63,7 @@ def split(
 ) -> str:
     """Take wordings out of a pattern into a new one; the id of that.
 
-    Raises NotFound if there is no such pattern, Malformed if a fingerprint is not of it or none would be left.
+    Raises NotFound if there is no such pattern, Conflict if a fingerprint is not of it or none would be left.
     """
     begin_change(tx, workspace)
     old = find(tx, workspace=workspace, pattern_id=pattern_id)
@@ -76,9 +76,9 @@ def split(
     wanted = list(dict.fromkeys(fingerprints))
     strange = [each for each in wanted if each not in before]
     if strange:
-        raise Malformed(f"{strange[0]} is no fingerprint of this pattern.", param="fingerprints")
+        raise Conflict(f"{strange[0]} is no fingerprint of this pattern.", param="fingerprints")
     if len(wanted) == len(before):
-        raise Malformed("A pattern can't be split into all of its wordings and none.", param="fingerprints")
+        raise Conflict("A pattern can't be split into all of its wordings and none.", param="fingerprints")
     named = name or next(wording for fingerprint, _, wording in rows if fingerprint in wanted).replace("\n", ": ")
     new = new_id(PREFIX)
     tx.execute("INSERT INTO patterns (id, workspace, name) VALUES (%s, %s, %s)", (new, workspace, named))
@@ -105,14 +105,14 @@ def pin(tx: Transaction, *, workspace: str, pattern_id: str, issue_ids: Sequence
 
 
 def unpin(tx: Transaction, *, workspace: str, pattern_id: str, issue_ids: Sequence[str], by: str) -> str:
-    """Let issues belong to the pattern of their wording again. Raises NotFound; Malformed if one is not pinned here."""
+    """Let issues belong to the pattern of their wording again. Raises NotFound; Conflict if one is not pinned here."""
     begin_change(tx, workspace)
     kept = find(tx, workspace=workspace, pattern_id=pattern_id)
     before = _pins(tx, workspace, issue_ids)
     ends = ends_of(tx, [pinned_to for pinned_to in before.values() if pinned_to is not None])
     for issue_id, pinned_to in before.items():
         if pinned_to is None or ends[pinned_to] != kept:
-            raise Malformed(f"{issue_id} is not pinned to this pattern.", param="issue_ids")
+            raise Conflict(f"{issue_id} is not pinned to this pattern.", param="issue_ids")
     _put_pins(tx, workspace, dict.fromkeys(issue_ids), by=by)
     _record(tx, workspace, kind="unpinned", pattern_id=kept, before=before, by=by)
     settle(tx, workspace)

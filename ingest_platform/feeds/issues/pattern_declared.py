@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ingest_platform.api.lists import CURSOR, limit_parameter, list_schema
 from ingest_platform.api.replies import JSON
 from ingest_platform.api.route import Access, ApiRoute, Content, Handler, Parameter, Schema, json_answer
+from ingest_platform.domain.contract import WHITE_SPACE
 from ingest_platform.domain.errors import Conflict, NotFound
 from ingest_platform.feeds.issues import FEED
 from ingest_platform.feeds.issues.pattern_stats import ACTIVE_ISSUES_MIN, SORTS, STATUSES, WORDINGS_SHOWN_MAX
@@ -165,7 +166,10 @@ _PATTERN_ID = Parameter(
     required=True,
     example=_EXAMPLE_ID,
 )
-_IDS: Schema = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 500}
+_ID: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
+_IDS: Schema = {"type": "array", "items": _ID, "minItems": 1, "maxItems": 500}
+_BLANK = "".join(f"\\u{ord(each):04x}" for each in WHITE_SPACE)
+_NAME_PATTERN = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
 
 
 def declare_patterns(handlers: Mapping[str, Handler]) -> list[ApiRoute]:
@@ -290,7 +294,7 @@ def _merge(handler: Handler) -> ApiRoute:
             required=(),
             example={"into": _EXAMPLE_ID},
             oneOf=[
-                {"required": ["into"], "properties": {"into": _TEXT, "pattern_ids": {"type": "null"}}},
+                {"required": ["into"], "properties": {"into": _ID, "pattern_ids": {"type": "null"}}},
                 {"required": ["pattern_ids"], "properties": {"pattern_ids": _IDS, "into": {"type": "null"}}},
             ],
         ),
@@ -298,12 +302,7 @@ def _merge(handler: Handler) -> ApiRoute:
 
 
 def _split(handler: Handler) -> ApiRoute:
-    name: Schema = {
-        "type": ["string", "null"],
-        "minLength": 1,
-        "maxLength": 200,
-        "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
-    }
+    name: Schema = {"type": ["string", "null"], "maxLength": 200, "pattern": _NAME_PATTERN}
     return _changing(
         "split",
         handler,

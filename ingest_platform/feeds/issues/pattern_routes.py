@@ -11,6 +11,7 @@ from ingest_platform.api.lists import list_reply
 from ingest_platform.api.replies import Reply, json_reply
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Services
+from ingest_platform.domain.contract import WHITE_SPACE
 from ingest_platform.domain.errors import Malformed, NotFound
 from ingest_platform.feeds.issues import FEED, pattern_changes, pattern_shown
 from ingest_platform.feeds.issues.pattern_declared import declare_patterns
@@ -209,7 +210,7 @@ class PatternRoutes:
         ids = _ids("issue_ids", asked.issue_ids)
         for issue_id in ids:
             if self._issues.find(workspace=workspace, issue_id=issue_id) is None:
-                raise Malformed(f"{issue_id} is no issue.", param="issue_ids")
+                raise NotFound(f"{issue_id} is no issue.", param="issue_ids")
         return ids
 
 
@@ -241,7 +242,7 @@ def _ids(name: str, ids: list[str]) -> list[str]:
 
 
 def _name(name: str) -> str:
-    if not name.strip() or len(name) > NAME_CHARACTERS_MAX or "\x00" in name:
+    if not name.strip(WHITE_SPACE) or len(name) > NAME_CHARACTERS_MAX or "\x00" in name:
         raise Malformed(f"name must have 1 to {NAME_CHARACTERS_MAX} characters.", param="name")
     return name
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest_platform.domain.errors import Conflict, Malformed, NotFound
+from ingest_platform.domain.errors import Conflict, NotFound
 from ingest_platform.feeds.issues import pattern_changes
 from ingest_platform.feeds.issues.fingerprint import fingerprint_of
 from ingest_platform.feeds.issues.patterns import METHOD, Book
@@ -90,7 +90,7 @@ def test_pins_are_moved_and_undone(ledger: Ledger) -> None:
     assert pins(ledger) == {"iss_2": one}
     undo(ledger, one)
     assert pins(ledger) == {"iss_1": one, "iss_2": one}
-    with ledger.transaction() as tx, pytest.raises(Malformed):
+    with ledger.transaction() as tx, pytest.raises(Conflict):
         pattern_changes.unpin(tx, workspace="acme", pattern_id=other, issue_ids=["iss_1"], by="me")
 
 
@@ -129,9 +129,9 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(ledger: Ledger) -> N
         merge(ledger, one, "pat_unknown", into=other)
     with pytest.raises(NotFound):
         merge(ledger, one, into=other, workspace="globex")
-    with pytest.raises(Malformed):
+    with pytest.raises(Conflict):
         split(ledger, one, EVENTS[0])
-    with pytest.raises(Malformed):
+    with pytest.raises(Conflict):
         split(ledger, before[USERS[0]], EVENTS[0])
     assert membership(ledger) == before
 

@@ -192,10 +192,10 @@ def test_a_merge_a_split_and_a_pin_are_shown_at_once_and_undone(site: Site, clie
         ("merge", {"pattern_ids": ["pat_\x00"]}, 400),
         ("merge", {"pattern_ids": [f"pat_{number}" for number in range(501)]}, 400),
         ("split", {"fingerprints": []}, 400),
-        ("split", {"fingerprints": ["0" * 16]}, 400),
+        ("split", {"fingerprints": ["0" * 16]}, 409),
         ("split", {"fingerprints": ["0" * 16], "name": " "}, 400),
-        ("pin", {"issue_ids": ["iss_unknown"]}, 400),
-        ("unpin", {"issue_ids": ["iss_unknown"]}, 400),
+        ("pin", {"issue_ids": ["iss_unknown"]}, 404),
+        ("unpin", {"issue_ids": ["iss_unknown"]}, 409),
         ("undo", {"change_id": 10**30}, 404),
         ("undo", {"change_id": 1, "more": 2}, 400),
     ],
@@ -207,7 +207,7 @@ def test_what_makes_no_sense_is_refused(
     pattern = pattern_of(client, issue)
     answer = client.post(f"{PATTERNS}/{pattern}/{kind}", json=body)
     assert answer.status_code == status, answer.text
-    assert answer.json()["error"]["code"] == {400: "validation_error", 404: "not_found"}[status]
+    assert answer.json()["error"]["code"] == {400: "validation_error", 404: "not_found", 409: "conflict"}[status]
 
 
 def test_merging_with_itself_is_a_conflict_and_a_key_repeats_the_answer(site: Site, client: httpx.Client) -> None:
