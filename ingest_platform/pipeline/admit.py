@@ -27,6 +27,8 @@ RESERVED_SECONDS = 15.0
 # group, of which 170 are the planning.
 _SETTINGS: tuple[LiteralString, ...] = (
     "SET synchronous_commit = off",
+    # As in `land.py`: a process that is stopped here would hold its workspaces' rates, and so all others.
+    "SET idle_in_transaction_session_timeout = '1s'",
     "SET plan_cache_mode = force_generic_plan",
 )
 

@@ -37,6 +37,8 @@ ARCHIVE = "archive"
 QUARANTINE = "quarantine"
 # One call files no more, so that a worker gets back to its loads.
 FILED_MAX = 1_000
+# Nearly always a link; of another file system, gigabytes are copied.
+FILING_SECONDS_MAX = 600.0
 # Enough to see what is wrong; all of them are in the .rejected.ndjson beside it.
 FIRST_ERRORS_MAX = 100
 # File systems take 255 bytes; the longest ending that is put behind the name has 16.
@@ -53,7 +55,7 @@ def file_outcomes(platform: Stores, *, limit: int = FILED_MAX) -> list[str]:
     filed: list[str] = []
     after = ""
     for _ in range(limit):
-        with platform.ledger.transaction() as tx:
+        with platform.ledger.transaction(idle_seconds_max=FILING_SECONDS_MAX) as tx:
             taken = files.next_to_file(tx, after=after)
             if taken is None:
                 break

@@ -21,6 +21,9 @@ SCHEMA = "ingest"
 CONNECT_SECONDS_MAX = 1.5
 # A statement of the path takes milliseconds; one that takes this long holds a lock that somebody waits for.
 STATEMENT_SECONDS_MAX = 60
+# A process that is stopped in the middle of a transaction, or whose machine is gone, would hold its locks for ever, and
+# nobody else could claim the jobs that it was settling. The server ends such a transaction after so long.
+IDLE_SECONDS_MAX = 30.0
 _MIGRATION_LOCK = 0x1E57_0001
 
 
@@ -32,19 +35,24 @@ def connect(
     Raises LedgerFault when PostgreSQL can't be reached.
     """
     try:
-        return psycopg.connect(_address(database_url, application, statement_seconds_max), autocommit=True)
+        address = _address(database_url, application, statement_seconds_max=statement_seconds_max)
+        return psycopg.connect(address, autocommit=True)
     except psycopg.Error as error:
         raise LedgerFault(f"PostgreSQL can't be reached: {error}") from error
 
 
-def _address(database_url: str, application: str, statement_seconds_max: float) -> str:
+def _address(
+    database_url: str, application: str, *, statement_seconds_max: float, idle_seconds_max: float = IDLE_SECONDS_MAX
+) -> str:
     """Add to the address what every connection of ours needs. Raises LedgerFault if it is no address."""
+    limits = {"statement_timeout": statement_seconds_max, "idle_in_transaction_session_timeout": idle_seconds_max}
+    options = [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items()]
     try:
         return make_conninfo(
             database_url,
             application_name=application,
             connect_timeout=2,
-            options=f"-c search_path={SCHEMA} -c timezone=UTC -c statement_timeout={int(statement_seconds_max * 1000)}",
+            options=" ".join([f"-c search_path={SCHEMA} -c timezone=UTC", *options]),
             # A server that vanished without a word is noticed by the kernel, not by a hung statement.
             keepalives_idle=10,
             tcp_user_timeout=10_000,
@@ -64,11 +72,17 @@ class Ledger:
         application: str,
         connections_max: int = 8,
         statement_seconds_max: float = STATEMENT_SECONDS_MAX,
+        idle_seconds_max: float = IDLE_SECONDS_MAX,
     ) -> None:
         self.database_url = database_url
         self.application = application
         self._pool: ConnectionPool[Transaction] = ConnectionPool(
-            _address(database_url, application, statement_seconds_max),
+            _address(
+                database_url,
+                application,
+                statement_seconds_max=statement_seconds_max,
+                idle_seconds_max=idle_seconds_max,
+            ),
             min_size=0,
             max_size=connections_max,
             timeout=CONNECT_SECONDS_MAX,
@@ -91,9 +105,17 @@ class Ledger:
             raise LedgerFault(f"PostgreSQL: {error}") from error
 
     @contextmanager
-    def transaction(self) -> Generator[Transaction]:
-        """Lend a connection inside BEGIN … COMMIT; an exception rolls back."""
+    def transaction(self, *, idle_seconds_max: float | None = None) -> Generator[Transaction]:
+        """Lend a connection inside BEGIN … COMMIT; an exception rolls back.
+
+        Between two statements there may be `idle_seconds_max`, if the work there takes longer than is usual.
+        """
         with self.connection() as connection, connection.transaction():
+            if idle_seconds_max is not None:
+                milliseconds = str(round(idle_seconds_max * 1000))
+                connection.execute(
+                    "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (milliseconds,)
+                )
             yield connection
 
     def close(self) -> None:

@@ -1,14 +1,17 @@
 """Admission: each request of a group is decided as if it were alone, in the order in which they came."""
 
+import asyncio
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from ingest_platform.domain.errors import Forbidden, RateLimited, Refusal, Unauthenticated
-from ingest_platform.pipeline.admit import Admission, Ask, RateRule, decide
+from ingest_platform.domain.errors import Forbidden, RateLimited, Refusal, Unauthenticated, Unavailable
+from ingest_platform.pipeline.admit import Admission, Admitter, Ask, RateRule, decide
 from ingest_platform.storage import idempotency, keys, workspaces
 from ingest_platform.storage.idempotency import InFlight, Reserved
-from ingest_platform.storage.ledger import Ledger
+from ingest_platform.storage.ledger import Ledger, Transaction
 
 RATE = RateRule(name="machine_data", per_minute=3)
 API = frozenset({"api"})
@@ -102,3 +105,25 @@ def test_a_key_is_reserved_for_the_first_of_those_who_may_use_it(ledger: Ledger)
         idempotency.abandon(tx, idempotency.Scope(workspace="acme", route="r", key="k"))
     (again,) = _decide(ledger, keyed)
     assert isinstance(again.kept, Reserved)
+
+
+def test_a_process_that_stops_in_the_middle_does_not_hold_up_the_others(
+    ledger: Ledger, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(_ask(_token(ledger)), rate=RATE, idempotency_route="r", idempotency_key="k")
+
+    def stop(tx: Transaction, asks: Sequence[Ask]) -> list[Admission]:
+        decided = decide(tx, asks)
+        time.sleep(1.5)
+        return decided
+
+    monkeypatch.setattr("ingest_platform.pipeline.admit.decide", stop)
+    stopped = Admitter(database_url)
+    try:
+        with pytest.raises(Unavailable):
+            asyncio.run(stopped.admit(asked))
+    finally:
+        stopped.close()
+    # Its connection was ended before those who wait for the workspace's rate had to give up.
+    (admission,) = _decide(ledger, asked)
+    assert isinstance(admission.kept, Reserved)

@@ -14,7 +14,7 @@ from ingest_platform.storage.ledger import (
     migrate,
     migrations,
 )
-from ingest_platform_tests.making import at_once
+from ingest_platform_tests.making import at_once, make_workspace
 
 # Nothing listens on the discard port of the loopback address.
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
@@ -82,6 +82,24 @@ def test_a_statement_that_takes_too_long_is_a_fault_and_the_ledger_goes_on(datab
             connection.execute("SELECT pg_sleep(20)")
         with ledger.connection() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_process_that_stops_in_the_middle_of_a_transaction_loses_it_and_its_locks(
+    database_url: str, ledger: Ledger
+) -> None:
+    make_workspace(ledger)
+    lock = "SELECT FROM workspaces FOR UPDATE"
+    with Ledger(database_url, application="stopped", idle_seconds_max=0.2) as stopped:
+        with pytest.raises(LedgerFault), stopped.transaction() as held:
+            held.execute(lock)
+            with ledger.transaction() as tx:
+                tx.execute("SET LOCAL lock_timeout = '5s'")
+                tx.execute(lock)
+            held.execute("SELECT 1")
+        # Who says that there is more to do between two statements may take longer.
+        with stopped.transaction(idle_seconds_max=60) as patient:
+            time.sleep(0.5)
+            patient.execute(lock)
 
 
 def test_a_server_that_is_away_is_a_fault_within_two_seconds() -> None:

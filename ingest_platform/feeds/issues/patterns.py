@@ -21,6 +21,8 @@ PREFIX = "pat_"
 KNOWN_MAX = 1_000_000
 # Workspaces whose groups a process keeps in memory; a large one takes 200 MB (`Method.wordings_max`).
 INDEXES_MAX = 8
+# Bringing the groups of a large workspace into memory takes some seconds, and so do tens of thousands of new wordings.
+GROUPING_SECONDS_MAX = 120.0
 METHOD = Method()
 _encode = msgspec.json.Encoder().encode
 
@@ -63,7 +65,7 @@ class Book:
 
     def _group(self, ledger: Ledger, workspace: str, wordings: Mapping[str, str]) -> None:
         try:
-            with ledger.transaction() as tx:
+            with ledger.transaction(idle_seconds_max=GROUPING_SECONDS_MAX) as tx:
                 revision = begin_change(tx, workspace)
                 missing = _missing(tx, workspace, wordings)
                 index = self._current(tx, workspace, revision=revision.before, generation=revision.generation)

@@ -24,6 +24,8 @@ from ingest_platform.pipeline.platform import Platform
 from ingest_platform.storage.ledger import Ledger
 
 _WORDINGS_TOGETHER = 10_000
+# A million wordings take a minute or two.
+REBUILD_SECONDS_MAX = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def rebuild_all(platform: Platform) -> Mapping[str, object]:
 
 def rebuild(ledger: Ledger, workspace: str, *, method: Method = METHOD) -> Rebuilt:
     """Group a workspace's wordings anew, in the order in which they were seen first. Loads wait meanwhile."""
-    with ledger.transaction() as tx:
+    with ledger.transaction(idle_seconds_max=REBUILD_SECONDS_MAX) as tx:
         revision = begin_change(tx, workspace, regrouped=True)
         stored = found_since(tx, workspace)
         before = {fingerprint: group for fingerprint, _, group in stored}
