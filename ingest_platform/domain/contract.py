@@ -13,6 +13,18 @@ WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+# What a load's frames and staging tables call their own columns, in whatever case: engines do not tell names by it.
+_TAKEN = frozenset({"submission", "record_index", "workspace", "accepted_seq", "rowid"})
+
+
+def column_of(name: str) -> str:
+    """Name the column in which a field's values wait on their way into its table; there it has the field's own name.
+
+    >>> column_of("amount"), column_of("Workspace")
+    ('amount', 'Workspace as declared')
+    """
+    # With blanks in it, so that it is no field's name.
+    return f"{name} as declared" if name.lower() in _TAKEN else name
 
 
 @unique

@@ -6,12 +6,28 @@ leaves them. In which transaction the statements run is not known here (`load.py
 
 import numpy as np
 
+from ingest_platform.domain.contract import column_of
 from ingest_platform.domain.feed import AppendTable, Column
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.pipeline.staging import JOBS, STAGED, STAGED_ROWS, Fates, listed
-from ingest_platform.storage.warehouse import LakeTransaction, literal, quoted, rows_of
+from ingest_platform.storage.warehouse import (
+    PARTED_DAYS_MAX,
+    LakeSession,
+    LakeTransaction,
+    literal,
+    quoted,
+    rows_of,
+    stored_name,
+)
 
 ULID_LENGTH = 26
+_DAY_US = 24 * 60 * 60 * 1_000_000
+
+
+def is_spread(lake: LakeSession, table: AppendTable) -> bool:
+    """Tell whether what is staged has more days than are worth a file each."""
+    day = f"epoch_us({quoted(column_of(table.day_column))}) // {_DAY_US}"
+    return lake.fetch(f"SELECT count(DISTINCT {day}) FROM {STAGED}").column(0)[0].as_py() > PARTED_DAYS_MAX
 
 
 def append(lake: LakeTransaction, table: AppendTable, *, again: bool) -> Fates:
@@ -38,7 +54,7 @@ def _leave_out_known(table: AppendTable) -> str:
 
 
 def _insert(table: AppendTable) -> str:
-    given = {each.name: f"s.{quoted(each.name)}" for each in table.columns}
+    given = {stored_name(each.name, prefix=table.prefix): f"s.{quoted(column_of(each.name))}" for each in table.columns}
     ours = {
         # A function of the place: the same record has the same id, whoever works it and however often. Of a job's id
         # the ULID is taken.

@@ -13,7 +13,7 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaError, SchemaErrors
 
-from ingest_platform.domain.contract import Contract, Field, Kind
+from ingest_platform.domain.contract import Contract, Field, Kind, column_of
 from ingest_platform.domain.errors import Fault
 from ingest_platform.domain.feed import Refer
 from ingest_platform.domain.rejection import Problem, Rejection
@@ -48,7 +48,10 @@ def check(
         expression
         for field in contract.fields
         if field.kind is Kind.TIMESTAMP
-        for expression in (instants(pl.col(field.name)).alias(field.name), pl.col(field.name).alias(_sent(field)))
+        for expression in (
+            instants(pl.col(column_of(field.name))).alias(column_of(field.name)),
+            pl.col(column_of(field.name)).alias(_sent(field)),
+        )
     )
     failed = schema.failures(typed)
     good = _without(typed, failed).select(parsed.frame.columns)
@@ -73,7 +76,7 @@ class _Schema:
         self.contract = contract
         # A check's name is its place among all rules, which is also the order in which problems are reported.
         self._problems: dict[str, Problem] = {}
-        columns = {field.name: self._column(field) for field in contract.fields}
+        columns = {column_of(field.name): self._column(field) for field in contract.fields}
         self._schema = pa.DataFrameSchema(columns)
 
     def _column(self, field: Field) -> pa.Column:
@@ -112,7 +115,7 @@ class _Schema:
 
 def _evaluate(field: Field, rule: Rule):  # noqa: ANN202 - Pandera's types are not exported.
     def verdicts(data: pa.PolarsData) -> pl.LazyFrame:
-        return data.lazyframe.select(_verdict(field, rule).alias(field.name))
+        return data.lazyframe.select(_verdict(field, rule).alias(column_of(field.name)))
 
     return verdicts
 
@@ -121,8 +124,9 @@ def _verdict(field: Field, rule: Rule) -> pl.Expr:
     """Judge a column; a null is a field that may be missing, and keeps every rule."""
     if field.kind is Kind.TIMESTAMP:
         # It was read already; what could not be read is null now, but was not when sent.
-        return pl.col(field.name).is_not_null() | pl.col(_sent(field)).is_null()
-    return rule.column(pl.col(field.name)) | pl.col(field.name).is_null()
+        return pl.col(column_of(field.name)).is_not_null() | pl.col(_sent(field)).is_null()
+    column = pl.col(column_of(field.name))
+    return rule.column(column) | column.is_null()
 
 
 def _sent(field: Field) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ingest_platform.domain.contract import Contract
+from ingest_platform.domain.contract import Contract, column_of
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.rejection import Problem, Rejection
 from ingest_platform.domain.submission import Encoding, Format, Submission
@@ -45,9 +45,10 @@ OVERSIZE_KEPT_BYTES = 1024
 class ParsedFrame:
     """Records of one or several submissions.
 
-    `frame` has `submission` (u32), `record_index` (i64) and the contract's fields as sent (strings, doubles, booleans),
-    of the records that have the contract's types; `rejections` the others. `raw` gives a record's bytes as sent, by
-    submission and index (as a JSON object, if it came as a row). `counts` is the number of records of each submission.
+    `frame` has `submission` (u32), `record_index` (i64) and the contract's fields (each under its `column_of`) as sent
+    (strings, doubles, booleans), of the records that have the contract's types; `rejections` the others. `raw` gives a
+    record's bytes as sent, by submission and index (as a JSON object, if it came as a row). `counts` is the number of
+    records of each submission.
     """
 
     frame: pl.DataFrame
@@ -248,4 +249,4 @@ def _numbered(merged: _Merged, *, submissions: npt.NDArray[np.uint32], indexes: 
         pl.Series("submission", submissions, dtype=pl.UInt32),
         pl.Series("record_index", indexes, dtype=pl.Int64),
     ]
-    return pl.DataFrame([*numbers, *merged.columns.get_columns()])
+    return pl.DataFrame([*numbers, *(each.alias(column_of(each.name)) for each in merged.columns.get_columns())])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ingest_platform.domain.contract import column_of
 from ingest_platform.domain.feed import AppendTable, Column, FoldedTable, KeyedTable, Table
 from ingest_platform.storage.warehouse import applied_of, quoted
 
@@ -82,13 +83,14 @@ def _create_staged(table: Table) -> str:
 def _staged_column(column: Column) -> str:
     null = "" if column.nullable else " NOT NULL"
     # An infinite value isn't JSON, and poisons every sum and comparison that it enters.
-    check = f" CHECK (isfinite({quoted(column.name)}))" if column.type in {"DOUBLE", "FLOAT", "TIMESTAMPTZ"} else ""
-    return f"{quoted(column.name)} {column.type}{null}{check}"
+    name = quoted(column_of(column.name))
+    check = f" CHECK (isfinite({name}))" if column.type in {"DOUBLE", "FLOAT", "TIMESTAMPTZ"} else ""
+    return f"{name} {column.type}{null}{check}"
 
 
 def _fill_staged(table: Table) -> str:
     # An outer join: a submission that is no job of the load gives NULL, which the table refuses.
-    names = [each.name for each in table.columns]
+    names = [column_of(each.name) for each in table.columns]
     keyed = isinstance(table, KeyedTable)
     name = f"{KEY_HASH}," if keyed else ""
     value = f"hash(j.workspace, {listed(own_keys(table), of='f')})," if keyed else ""
