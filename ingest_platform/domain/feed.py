@@ -274,6 +274,7 @@ class Feed:
 
     `folder` is its name in paths (`landing/<workspace>/<folder>/`), `job_prefix` begins its job ids, `envelope_key`
     holds the records in a JSON body, `rate_per_minute` is the default rate limit of its routes by workspace.
+    `quota` is whether its accepted records count against a quota of the workspace's month.
     `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
     folded table with derived columns, `aspects` are what it works out besides, `tasks` is what the feed does from time
     to time, `announced` what subscribers of webhooks are told besides the ends of jobs.
@@ -291,6 +292,7 @@ class Feed:
     rate_per_minute: int
     write_scope: str
     table: Table
+    quota: bool = False
     refer: Refer | None = None
     shapes: Shapes | None = None
     kinds: tuple[DeclaredKind, ...] = ()

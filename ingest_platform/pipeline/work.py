@@ -20,6 +20,7 @@ from ingest_platform.domain.errors import Fault, LeaseLost, ParserFault, Unavail
 from ingest_platform.domain.feed import Feed, Table
 from ingest_platform.domain.submission import Encoding, Format, Load, Submission
 from ingest_platform.pipeline.check import check
+from ingest_platform.pipeline.counting import Counting
 from ingest_platform.pipeline.gather import Lease, gather, gather_exhausted
 from ingest_platform.pipeline.given import Frames, Withdrawn, staging_folder
 from ingest_platform.pipeline.load import StagedJob, deriving, load_records, recall
@@ -32,6 +33,7 @@ from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
 from ingest_platform.pipeline.telling import Telling
 from ingest_platform.storage import jobs
 from ingest_platform.storage.blobs import BlobFault, BlobGone
+from ingest_platform.storage.ledger import Transaction
 
 Step = TypeVar("Step")
 Result = TypeVar("Result")
@@ -139,7 +141,14 @@ def _end_exhausted(platform: Platform, feed: Feed, *, run_id: str, report: RunRe
             )
             if not stored:
                 failed = decide(ReadJob(submission=submission, unreadable=_exhausted(submission)), None)
-                settle(platform.ledger, load, [failed], jobs.Costs(run_id=run_id))
+                counting = Counting(platform.ledger, feed)
+                settle(
+                    platform.ledger,
+                    load,
+                    [failed],
+                    jobs.Costs(run_id=run_id),
+                    also=lambda tx: counting.end(tx, [failed]),
+                )
     except Fault as fault:
         # Its lease runs out, and then it is looked at again.
         log.exception("exhausted submission not ended", load_id=load.id, job_id=submission.job_id)
@@ -169,7 +178,10 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
         Lease(platform.ledger, load, lease_seconds=platform.limits.lease_seconds) as lease,
         staging_folder(platform.staging_dir, load.id) as folder,
     ):
-        reading = Reading(platform, feed, load.submissions, folder=folder, watch=watch, progress=lease.check)
+        counting = Counting(platform.ledger, feed)
+        reading = Reading(
+            *(platform, feed, load.submissions), folder=folder, watch=watch, progress=lease.check, admit=counting.admit
+        )
         telling = Telling(platform.ledger, feed, load.submissions)
         with watch.stage("load"), closing(reading.frames()) as frames:
             loaded = load_records(
@@ -184,18 +196,27 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
             )
         lease.check()
         settled = decide_all(reading.jobs, loaded)
-        costs = jobs.Costs(
-            validated_at=reading.ended_at,
-            stored_at=datetime.now(UTC),
-            cpu_ms=round((time.process_time() - cpu_begun) * 1000),
-            bytes_written=reading.bytes_given,
-            run_id=run_id,
-        )
+        costs = _costs(reading, cpu_seconds=time.process_time() - cpu_begun, run_id=run_id)
+
+        def beside(tx: Transaction) -> None:
+            counting.end(tx, settled)
+            telling.announce(tx, loaded)
+
         with watch.stage("settle"):
-            settle(platform.ledger, load, settled, costs, also=lambda tx: telling.announce(tx, loaded))
+            settle(platform.ledger, load, settled, costs, also=beside)
     report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC), table=reading.table)
     _say_settled(report, feed)
     return report
+
+
+def _costs(reading: "Reading", *, cpu_seconds: float, run_id: str | None) -> jobs.Costs:
+    return jobs.Costs(
+        validated_at=reading.ended_at,
+        stored_at=datetime.now(UTC),
+        cpu_ms=round(cpu_seconds * 1000),
+        bytes_written=reading.bytes_given,
+        run_id=run_id,
+    )
 
 
 def _holds(platform: Platform, load: Load, *, begun: float) -> bool:
@@ -237,7 +258,8 @@ class Reading:
 
     Small JSON bodies are read together, here; files and large bodies each in a process apart, with limits, which reads
     on while a frame of it is staged. `jobs`, in the order of the submissions, are known once all frames were taken;
-    `progress` is called now and then, and what it raises ends the reading. `bytes_given` is the size of the accepted
+    `progress` is called now and then, and what it raises ends the reading; `admit` is asked of each submission that was
+    read apart, and what it returns is why it is not stored. `bytes_given` is the size of the accepted
     records as they are written to the staging table: in the warehouse's types, before the lake compresses them.
     """
 
@@ -250,6 +272,7 @@ class Reading:
         folder: Path,
         watch: Stopwatch,
         progress: Callable[[], None],
+        admit: Callable[[ReadJob], Unreadable | None] = lambda _: None,
     ) -> None:
         self.jobs = [ReadJob(submission=submission) for submission in submissions]
         self.ended_at: datetime | None = None
@@ -260,6 +283,7 @@ class Reading:
         self._folder = folder
         self._watch = watch
         self._progress = progress
+        self._admit = admit
         # One for all, as they have one target. A target that is gone leaves no record to store.
         self._shape = platform.shapes.of_submission(feed, submissions[0])
         self._origins = origins_of(submissions)
@@ -349,6 +373,9 @@ class Reading:
             raise
         job.received = read.received
         job.rejections = read.rejections
+        job.unreadable = self._admit(job)
+        if job.unreadable is not None:
+            yield Withdrawn(ordinal)
 
     def _running_apart(self, ordinal: int, path: Path) -> Generator[Path | Withdrawn, None, ReadSubmission]:
         return run_apart(

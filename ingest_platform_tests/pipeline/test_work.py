@@ -371,7 +371,7 @@ def test_a_worker_that_died_between_the_warehouse_and_the_ledger_leaves_the_rest
     class Died(BaseException):
         """The process is gone."""
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise Died
 
     with monkeypatch.context() as patched:
@@ -396,7 +396,7 @@ def test_a_load_that_takes_long_notes_when_it_was_judged_and_a_short_one_does_no
     monkeypatch.setattr("ingest_platform.pipeline.work.NOTED_AFTER_SECONDS", noted_after_seconds)
     job_id = submit(platform, reading(1))
     with monkeypatch.context() as patched:
-        patched.setattr("ingest_platform.pipeline.work.settle", lambda *_: None)
+        patched.setattr("ingest_platform.pipeline.work.settle", lambda *_, **__: None)
         work_load(platform, FEED, load := _claim(platform), run_id="run-1")
     job = job_of(platform, job_id)
     assert job.state is JobState.PROCESSING
@@ -427,7 +427,7 @@ def test_a_run_that_loses_a_lease_goes_on_with_the_next_load(
     real = worked.settle
     lost = threading.Event()
 
-    def lose_the_first(ledger: object, load: Load, *rest: object) -> None:
+    def lose_the_first(ledger: object, load: Load, *rest: object, **more: object) -> None:
         if not lost.is_set():
             lost.set()
             run_out(platform.ledger, load)
@@ -435,7 +435,7 @@ def test_a_run_that_loses_a_lease_goes_on_with_the_next_load(
             other = _claim(platform)
             with platform.ledger.transaction() as tx:
                 jobs.release(tx, other)
-        real(ledger, load, *rest)  # type: ignore[arg-type]
+        real(ledger, load, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worked, "settle", lose_the_first)
     report = work(platform)
@@ -497,7 +497,7 @@ def test_one_that_was_stored_before_its_worker_died_is_settled_even_when_its_att
 ) -> None:
     job_id = submit(platform, reading(1))
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
