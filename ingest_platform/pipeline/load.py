@@ -5,7 +5,7 @@ is decided in `dedupe.py`, `fold.py` and `append.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,7 +21,7 @@ import zstandard
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import WarehouseFault
 from ingest_platform.domain.feed import AppendTable, Feed, FoldedTable, Table
-from ingest_platform.pipeline.append import append
+from ingest_platform.pipeline.append import append, is_spread
 from ingest_platform.pipeline.dedupe import merge
 from ingest_platform.pipeline.fold import Deriving, fold
 from ingest_platform.pipeline.given import Given, Withdrawn
@@ -86,7 +86,10 @@ def load_records(
     with closing(warehouse.session()) as session:
         _stage(session, statements, staged, frames)
         reach("load.staged")
-        with warehouse.writing(table.name, fence=fence, session=session, still_ours=still_ours) as lake:
+        with (
+            _parting(warehouse, session, table),
+            warehouse.writing(table.name, fence=fence, session=session, still_ours=still_ours) as lake,
+        ):
             known = {} if again else _applied(lake, statements, staged)
             fresh = [job for job in staged if job.job_id not in known]
             if known:
@@ -194,6 +197,13 @@ def _applied(lake: LakeTransaction, statements: StagingStatements, staged: Seque
     found = lake.fetch(statements.find_applied, [min(places), max(places)])
     rows = zip(*(found.column(name).to_pylist() for name in ("job_id", "records", "codes")), strict=True)
     return {job_id: _unpack(job_id, records, codes) for job_id, records, codes in rows}
+
+
+def _parting(warehouse: Warehouse, session: LakeSession, table: Table) -> AbstractContextManager[None]:
+    """Write no file for each day if there are too many."""
+    if isinstance(table, AppendTable) and is_spread(session, table):
+        return warehouse.unparted(table)
+    return nullcontext()
 
 
 def _merged(lake: LakeTransaction, table: Table, derive: Deriving | None, *, again: bool) -> Fates:

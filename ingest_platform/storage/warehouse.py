@@ -58,6 +58,10 @@ SNAPSHOT_AGE = timedelta(hours=1)
 # Files merged while a table's turn is held; the others wait for the next upkeep.
 MERGED_FILES_MAX = 200
 
+# Days of one load beyond which its rows lie together and not in a file for each day, as a file takes 6 ms to write:
+# a file of a client's may name any day of ten thousand years. Of files that are written, DuckDB has 100 open at once.
+PARTED_DAYS_MAX = 366
+
 # What every table has besides its own columns. `accepted_seq` and `accepted_index` are the place in the order of
 # acceptance of the last record that said what the row says; the others are of the record that first said so.
 KERNEL_COLUMNS = (
@@ -91,6 +95,16 @@ APPLIED_COLUMNS = (
 # What DuckDB is made of here besides itself; each comes as a wheel for exactly one version of it.
 EXTENSIONS = ("ducklake", "postgres_scanner", "httpfs")
 FENCE_COLUMNS = (Column(name="fence", type="BIGINT"),)
+# Names that no column can have, in whatever case: where rows lie in PostgreSQL, DuckLake and PostgreSQL have such
+# columns of their own besides; and those that are words of PostgreSQL's but not of DuckDB's, DuckLake does not quote.
+KEPT_NAMES = frozenset(
+    {
+        *("row_id", "begin_snapshot", "end_snapshot", "_ducklake_internal_row_id", "_ducklake_internal_snapshot_id"),
+        *("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"),
+        *("current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp"),
+        *("current_user", "localtime", "localtimestamp", "session_user", "system_user"),
+    }
+)
 
 
 def quoted(name: str) -> str:
@@ -109,6 +123,15 @@ def literal(text: str) -> str:
     "'it''s'"
     """
     return "'" + text.replace("'", "''") + "'"
+
+
+def stored_name(name: str, *, prefix: str) -> str:
+    """Name the column in which a table keeps what a client calls by a name; no client's name begins with the prefix.
+
+    >>> stored_name("amount", prefix="__"), stored_name("ctid", prefix="__")
+    ('amount', '__ctid')
+    """
+    return prefix + name if name.lower() in KEPT_NAMES else name
 
 
 def rows_of(table: str) -> str:
@@ -139,7 +162,7 @@ def _appended_columns(table: AppendTable) -> tuple[Column, ...]:
     return (
         Column(name=table.id_column, type="VARCHAR"),
         *(column for column, _ in table.constants),
-        *table.columns,
+        *(Column(name=stored_name(each.name, prefix=table.prefix), type=each.type) for each in table.columns),
         Column(name=table.accepted_column, type="TIMESTAMPTZ"),
         Column(name=table.request_column, type="VARCHAR"),
         *(Column(name=table.prefix + column.name, type=column.type) for column in RECORD_COLUMNS),
@@ -326,6 +349,9 @@ class Warehouse:
             # DuckLake takes options of tables that are committed only.
             for table in folded:
                 _size_groups(session, table)
+        for table in missing:
+            if isinstance(table, AppendTable):
+                self._part(table)
         self._ensured.update(table.name for table in missing)
 
     @contextmanager
@@ -365,6 +391,45 @@ class Warehouse:
         finally:
             if own is not None:
                 own.close()
+
+    @contextmanager
+    def unparted(self, table: AppendTable) -> Generator[None]:
+        """Let what a with block writes lie together, whatever its days are. The turn is not held in between.
+
+        DuckLake does not let one transaction do both. Whoever dies in between leaves a table that is parted again by
+        the next process that uses it; until then its rows are found all the same.
+        """
+        # If it can't be parted again now, whoever uses it next tries.
+        self._ensured.discard(table.name)
+        with self._turns.taken(table.name), closing(self.session()) as session:
+            if self._is_parted(table):
+                session.execute(f"ALTER TABLE {rows_of(table.name)} RESET PARTITIONED BY")
+        yield
+        self._part(table)
+        self._ensured.add(table.name)
+
+    def _part(self, table: AppendTable) -> None:
+        """Make sure that a table's files are parted by day."""
+        with self._turns.taken(table.name), closing(self.session()) as session:
+            if not self._is_parted(table):
+                _part(session, table)
+
+    def _is_parted(self, table: AppendTable) -> bool:
+        # DuckLake keeps a partition without columns for a table that is no longer parted.
+        looked = """
+            SELECT 1 FROM {0}.ducklake_partition_column JOIN {0}.ducklake_partition_info AS p USING (partition_id)
+            JOIN {0}.ducklake_table AS t ON t.table_id = p.table_id
+            JOIN {0}.ducklake_schema AS s USING (schema_id)
+            WHERE t.table_name = %s AND s.schema_name = 'main'
+                AND p.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL
+        """
+        try:
+            with self._connect() as connection:
+                query = sql.SQL(looked).format(sql.Identifier(CATALOG_SCHEMA))
+                return connection.execute(query, [table.name]).fetchone() is not None
+        except psycopg.Error:
+            # The original may hold the connection string.
+            raise WarehouseFault(f"PostgreSQL is away: nobody knows how {table.name} is parted") from None
 
     def inlined_rows(self) -> dict[str, int]:
         """Count the rows of each table that lie in PostgreSQL and not yet in files, its bookkeeping included."""
@@ -597,8 +662,12 @@ def _create_partitioned(session: LakeSession, table: AppendTable) -> None:
     """Create what an append table's files are parted in: a day of it is read without opening the others."""
     if not _exists(session, table.name):
         _create(session, rows_of(table.name), columns_of(table))
-        day = quoted(table.day_column)
-        session.execute(f"ALTER TABLE {rows_of(table.name)} SET PARTITIONED BY (year({day}), month({day}), day({day}))")
+        _part(session, table)
+
+
+def _part(session: LakeSession, table: AppendTable) -> None:
+    day = quoted(table.day_column)
+    session.execute(f"ALTER TABLE {rows_of(table.name)} SET PARTITIONED BY (year({day}), month({day}), day({day}))")
 
 
 def _exists(session: LakeSession, name: str) -> bool:

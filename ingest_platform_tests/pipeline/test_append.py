@@ -1,7 +1,7 @@
 """Append: every accepted record is a row, once, whatever was said before."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +11,7 @@ from ingest_platform.domain.feed import AppendTable, Column
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.pipeline.dedupe import repeated_keys
 from ingest_platform.pipeline.load import load_records
-from ingest_platform.storage.warehouse import Warehouse, applied_of, rows_of
+from ingest_platform.storage.warehouse import INLINED_ROWS_MAX, PARTED_DAYS_MAX, Warehouse, applied_of, rows_of
 from ingest_platform_tests.pipeline.lake_records import job, open_lake, outcomes
 
 NOON = datetime(2026, 5, 6, 12, tzinfo=UTC)
@@ -95,3 +95,66 @@ def test_a_day_worked_again_leaves_the_rows_as_they_are_and_brings_back_those_th
 def test_a_load_without_records_is_remembered_and_appends_nothing(lake: Warehouse) -> None:
     assert _load(lake, 1) == []
     assert _rows(lake) == []
+
+
+# Files
+
+
+def _load_days(lake: Warehouse, seq: int, *, days: int, rows: int) -> None:
+    frame = trips(*map(str, range(rows))).with_columns(
+        at=pl.Series([NOON + timedelta(days=row % days) for row in range(rows)], dtype=pl.Datetime("us", "UTC"))
+    )
+    load_records(lake, table=TABLE, load_id="load_x", fence=seq, staged=[job(seq)], frames=[frame])
+
+
+def _files(folder: Path) -> list[str]:
+    """List the files of the table's rows by the folder of their day."""
+    rows = folder / "lake" / "main" / TABLE.name
+    return sorted(file.parent.relative_to(rows).as_posix() for file in rows.rglob("*.parquet"))
+
+
+THREE_DAYS = [f"year=2026/month=5/day={day}" for day in (6, 7, 8)]
+
+
+def test_upkeep_leaves_a_file_for_each_day_and_changes_no_row(lake: Warehouse, tmp_path: Path) -> None:
+    for seq in range(1, 5):
+        _load_days(lake, seq, days=3, rows=INLINED_ROWS_MAX * 2)
+    _load_days(lake, 5, days=3, rows=9)
+    before = _rows(lake)
+    assert _files(tmp_path) == sorted(THREE_DAYS * 4)
+    done = lake.maintain(snapshot_age=timedelta(0))
+    assert done["rows flushed"] >= 9
+    assert _files(tmp_path) == THREE_DAYS
+    assert _rows(lake) == before
+    assert lake.maintain(snapshot_age=timedelta(0))["files merged"] == 0
+
+
+def test_a_load_of_very_many_days_is_no_file_for_each_and_the_next_ones_are_parted_again(
+    lake: Warehouse, tmp_path: Path
+) -> None:
+    _load_days(lake, 1, days=PARTED_DAYS_MAX + 1, rows=2 * PARTED_DAYS_MAX)
+    assert _files(tmp_path) == ["."]
+    _load_days(lake, 2, days=3, rows=INLINED_ROWS_MAX * 2)
+    assert _files(tmp_path) == [".", *THREE_DAYS]
+    before = _rows(lake)
+    lake.maintain(snapshot_age=timedelta(0))
+    assert _rows(lake) == before
+    on_a_day = f'SELECT count(*) FROM {rows_of(TABLE.name)} WHERE "at" >= ? AND "at" < ?'
+    found = lake.query(on_a_day, [NOON, NOON + timedelta(days=1)]).column(0)[0].as_py()
+    assert found == sum(NOON <= row["at"] < NOON + timedelta(days=1) for row in before)  # type: ignore[operator]
+
+
+def test_a_table_that_a_dead_process_left_unparted_is_parted_again(
+    lake: Warehouse, database_url: str, tmp_path: Path
+) -> None:
+    def die() -> None:
+        lake.ensure([TABLE])
+        with lake.unparted(TABLE):
+            raise InterruptedError
+
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            die()
+    with open_lake(database_url, tmp_path) as next_one:
+        _load_days(next_one, 1, days=3, rows=INLINED_ROWS_MAX * 2)
+    assert _files(tmp_path) == THREE_DAYS
