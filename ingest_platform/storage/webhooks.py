@@ -122,8 +122,9 @@ _WEBHOOK: LiteralString = "id, workspace, url, events, description, created_at, 
 
 def create(tx: Transaction, *, workspace: str, url: str, events: Sequence[str], description: str, secret: str) -> str:
     """Subscribe; the webhook's id. Raises Conflict when the workspace has as many as it may."""
-    # One after the other, so that two at once do not both find room for the last.
-    tx.execute("SELECT FROM workspaces WHERE name = %s FOR UPDATE", (workspace,))
+    # One after the other, so that two at once do not both find room for the last. No submission waits for that: what it
+    # refers to, the workspace's key, is not locked.
+    tx.execute("SELECT FROM workspaces WHERE name = %s FOR NO KEY UPDATE", (workspace,))
     if count(tx, workspace=workspace) >= WEBHOOKS_MAX:
         message = f"The workspace has {WEBHOOKS_MAX} webhooks, which is the limit; delete one first."
         raise Conflict(message, code="too_many_webhooks")

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ingest_platform.domain.errors import Conflict
-from ingest_platform.storage import webhooks
+from ingest_platform.storage import jobs, webhooks
 from ingest_platform.storage.ledger import Ledger, connect
 from ingest_platform.storage.webhooks import ANNOUNCED, Attempt, Delivery, DeliveryState, Event, Outgoing
-from ingest_platform_tests.making import at_once, make_workspace
+from ingest_platform_tests.making import at_once, make_workspace, new_job
 
 GOOD = Attempt(at="2026-05-06T10:15:00.000Z", duration_ms=12, response_code=200, error=None)
 BAD = replace(GOOD, response_code=500, error="answered 500", again_seconds=0.0)
@@ -54,6 +54,21 @@ def _deliveries(ledger: Ledger, webhook_id: str) -> Sequence[Delivery]:
 def _two_workspaces(ledger: Ledger) -> None:
     make_workspace(ledger)
     make_workspace(ledger, "globex")
+
+
+def test_nobodys_submission_waits_for_a_subscription_that_is_being_made(ledger: Ledger) -> None:
+    with ledger.transaction() as subscribing:
+        webhooks.create(
+            subscribing,
+            workspace="acme",
+            url="https://example.com/hook",
+            events=["job.finished"],
+            description="",
+            secret="s",
+        )
+        with ledger.transaction() as tx:
+            tx.execute("SET LOCAL lock_timeout = '1s'")
+            assert jobs.accept(tx, [new_job()])
 
 
 def test_only_those_who_asked_for_the_type_in_the_workspace_are_told(ledger: Ledger) -> None:
