@@ -96,12 +96,18 @@ class Turns:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        while self._idle:
-            self._idle.pop().close()
+        while (connection := self._kept()) is not None:
+            connection.close()
+
+    def _kept(self) -> psycopg.Connection | None:
+        # Asking first whether there is one would let another thread take the last in between.
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _connect(self) -> psycopg.Connection:
-        while self._idle:
-            connection = self._idle.pop()
+        while (connection := self._kept()) is not None:
             if _answers(connection):
                 return connection
             connection.close()

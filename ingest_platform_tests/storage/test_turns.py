@@ -52,6 +52,19 @@ def test_two_tables_do_not_wait_for_each_other(first: Turns, second: Turns) -> N
         other.assert_held()
 
 
+def test_a_connection_that_another_thread_takes_first_is_no_harm(database_url: str) -> None:
+    class TakenMeanwhile(list[psycopg.Connection]):
+        """It was not empty when it was looked at."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    turns = Turns(database_url=database_url, holder="third", _idle=TakenMeanwhile())
+    with turns.taken("readings") as turn:
+        turn.assert_held()
+    turns.close()
+
+
 def test_a_wait_that_lasts_too_long_is_a_fault(first: Turns, second: Turns) -> None:
     with first.taken("readings"), pytest.raises(WarehouseFault, match="busy"), second.taken("readings"):
         pass
