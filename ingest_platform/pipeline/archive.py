@@ -66,7 +66,8 @@ def _archive_day(platform: Platform, feed: Feed, day: date) -> ArchivedDay:
         moved = [_compressed(platform, feed, day, submission) for submission in page]
         blobs += [each.blob for each in moved if each.blob is not None]
         replaced += [old.blob for old, new in zip(page, moved, strict=True) if old.blob and old.blob != new.blob]
-        key = f"{ARCHIVE_FOLDER}/{feed.name}/{day}/part-{len(parts):05}.parquet"
+        # Named after its first submission: what comes later for the same day (a clock was set back) is another part.
+        key = f"{ARCHIVE_FOLDER}/{feed.name}/{day}/part-{page[0].seq:012}.parquet"
         _write_part(platform, key, moved)
         parts.append(key)
         count, size, after_seq = count + len(page), size + sum(each.bytes_in for each in page), page[-1].seq

@@ -22,6 +22,7 @@ from ingest_platform.pipeline.settle import decide_all
 from ingest_platform.pipeline.shapes import by_target
 from ingest_platform.pipeline.work import Reading, Stopwatch, staged_jobs
 from ingest_platform.storage import inbox, jobs
+from ingest_platform.storage.inbox import ArchivedDay
 
 log = structlog.get_logger(__name__)
 
@@ -78,23 +79,32 @@ def _work_again(platform: Platform, feed: Feed, day: date, page: Sequence[Submis
 
 
 def _pages(platform: Platform, feed: Feed, day: date) -> Iterator[Sequence[Submission]]:
-    with platform.ledger.connection() as connection:
-        archived = inbox.archived_day(connection, feed=feed.name, day=day)
+    archived = _archived(platform, feed, day)
     if archived is not None:
         yield from archived_submissions(platform, archived)
-        return
     after_seq = 0
-    while True:
-        with platform.ledger.connection() as connection:
-            page = jobs.submissions_of_day(
-                connection,
-                feed=feed.name,
-                day=day,
-                after_seq=after_seq,
-                bytes_max=BACKFILL_BYTES_MAX,
-                limit=BACKFILL_SUBMISSIONS_MAX,
-            )
-        if not page:
-            return
+    while page := _inbox_page(platform, feed, day, after_seq):
         yield page
         after_seq = page[-1].seq
+    # Where the inbox seems to end, the day may have been archived meanwhile: the rest of it is there.
+    if archived is None and (archived := _archived(platform, feed, day)) is not None:
+        for page in archived_submissions(platform, archived):
+            if rest := [each for each in page if each.seq > after_seq]:
+                yield rest
+
+
+def _archived(platform: Platform, feed: Feed, day: date) -> ArchivedDay | None:
+    with platform.ledger.connection() as connection:
+        return inbox.archived_day(connection, feed=feed.name, day=day)
+
+
+def _inbox_page(platform: Platform, feed: Feed, day: date, after_seq: int) -> Sequence[Submission]:
+    with platform.ledger.connection() as connection:
+        return jobs.submissions_of_day(
+            connection,
+            feed=feed.name,
+            day=day,
+            after_seq=after_seq,
+            bytes_max=BACKFILL_BYTES_MAX,
+            limit=BACKFILL_SUBMISSIONS_MAX,
+        )

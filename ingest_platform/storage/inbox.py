@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
+from ingest_platform.domain.errors import LedgerFault
 from ingest_platform.storage.ledger import Transaction
 
 _PARTITION_LOCK = 0x1E57_0002
 # A transaction that began before midnight accepts for the day before; no statement of ours takes nearly as long.
 _DAY_SETTLES_SECONDS = 3_600
+# Making and dropping a partition lock all of the inbox. Behind whoever reads it for long (as a backup does) submissions
+# would queue up with us, so it is left for the next time; this is far less than they may wait.
+_LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '500ms'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +43,12 @@ def _partition(day: date) -> sql.Identifier:
 
 
 def ensure_partitions(tx: Transaction, *, days_ahead: int) -> None:
-    """Make the partitions of today and the days ahead. A day that already has rows in the default one stays there."""
+    """Make the partitions of today and the days ahead. A day that already has rows in the default one stays there.
+
+    While somebody reads the inbox for long, none is made.
+    """
     tx.execute("SELECT pg_advisory_xact_lock(%s)", (_PARTITION_LOCK,))
+    tx.execute(_LOCK_WAIT)
     first = today(tx)
     for day in (first + timedelta(days=ahead) for ahead in range(days_ahead + 1)):
         try:
@@ -52,6 +61,8 @@ def ensure_partitions(tx: Transaction, *, days_ahead: int) -> None:
         except psycopg.errors.CheckViolation:
             # Accepted before the partition was made: the rows are as safe in the default partition.
             continue
+        except psycopg.errors.LockNotAvailable:
+            return
 
 
 def days_to_archive(tx: Transaction, *, feed: str) -> list[date]:
@@ -74,21 +85,36 @@ def days_to_archive(tx: Transaction, *, feed: str) -> list[date]:
 
 
 def move_out(tx: Transaction, archived: ArchivedDay) -> None:
-    """Say that a day lies in blobs now, and empty its part of the inbox: both or neither."""
+    """Say that a day lies in blobs now, and empty its part of the inbox: both or neither.
+
+    A clock that was set back lets submissions come for a day that is archived; they are added to it. Raises
+    LedgerFault, changing nothing, if the inbox has others by now than those that were archived.
+    """
     tx.execute(
-        "INSERT INTO archived_days (feed, day, blobs, submissions, bytes) VALUES (%s, %s, %s, %s, %s)",
+        """
+        INSERT INTO archived_days AS known (feed, day, blobs, submissions, bytes) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (feed, day) DO UPDATE SET blobs = known.blobs || excluded.blobs,
+            submissions = known.submissions + excluded.submissions, bytes = known.bytes + excluded.bytes
+        """,
         (archived.feed, archived.day, list(archived.blobs), archived.submissions, archived.bytes),
     )
-    tx.execute(
+    emptied = tx.execute(
         "DELETE FROM submissions USING jobs WHERE jobs.id = submissions.job_id AND jobs.day = submissions.day"
         " AND jobs.feed = %s AND submissions.day = %s",
         (archived.feed, archived.day),
-    )
+    ).rowcount
+    if emptied != archived.submissions:
+        message = f"{archived.submissions} submissions of {archived.day} were archived, but the inbox had {emptied}"
+        raise LedgerFault(message)
 
 
 def drop_empty_partitions(tx: Transaction) -> int:
-    """Drop the partitions of past days that hold nothing any more; returns how many."""
+    """Drop the partitions of past days that hold nothing any more; returns how many.
+
+    While somebody reads the inbox for long, none is dropped.
+    """
     tx.execute("SELECT pg_advisory_xact_lock(%s)", (_PARTITION_LOCK,))
+    tx.execute(_LOCK_WAIT)
     limit = f"submissions_{today(tx):%Y%m%d}"
     names = tx.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'submissions'::regclass"
@@ -99,7 +125,11 @@ def drop_empty_partitions(tx: Transaction) -> int:
         table = sql.Identifier(*str(name).split("."))
         bare = str(name).rpartition(".")[2]
         if bare < limit and tx.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(table)).fetchone() is None:
-            tx.execute(sql.SQL("DROP TABLE {}").format(table))
+            try:
+                with tx.transaction():
+                    tx.execute(sql.SQL("DROP TABLE {}").format(table))
+            except psycopg.errors.LockNotAvailable:
+                break
             dropped += 1
     return dropped
 

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from ingest_platform.domain.errors import LedgerFault
 from ingest_platform.domain.submission import Encoding, Format, Submission
 from ingest_platform.feeds.machine_data import FEED
 from ingest_platform.pipeline.archive import archive_days, archived_submissions, forget_old_days
@@ -123,6 +124,27 @@ def test_an_archive_that_was_cut_off_is_made_again_whole(
     assert platform.blobs.exists(BLOB)
     archive_days(platform, [FEED])
     assert len(_read_back(platform, day)) == len(before)
+
+
+def test_what_comes_for_an_archived_day_is_added_to_it(platform: Platform, day: date) -> None:
+    before = [each.job_id for each in _in_inbox(platform, day)]
+    archive_days(platform, [FEED])
+    # The clock of the database was set back by days.
+    late = submit(platform, reading(9))
+    work(platform)
+    move_to(platform, late, day)
+    (archived,) = archive_days(platform, [FEED])
+    assert archived.submissions == 1
+    assert [each.job_id for each in _read_back(platform, day)] == [*before, late]
+    assert _archived(platform, day).submissions == len(before) + 1
+    assert _in_inbox(platform, day) == []
+
+
+def test_a_day_that_somebody_else_has_archived_meanwhile_is_archived_once(platform: Platform, day: date) -> None:
+    (archived,) = archive_days(platform, [FEED])
+    with pytest.raises(LedgerFault), platform.ledger.transaction() as tx:
+        inbox.move_out(tx, archived)
+    assert _archived(platform, day) == archived
 
 
 def test_old_days_are_forgotten_with_their_blobs(platform: Platform, day: date) -> None:

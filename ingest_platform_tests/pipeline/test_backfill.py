@@ -132,3 +132,19 @@ def test_a_day_of_many_pages_is_worked_to_its_end(
     report = work_day_again(platform, FEED, day=day)
     assert (report.loads_total, report.totals["jobs"]) == (3, 5)
     assert rows(platform) == before
+
+
+def test_a_day_that_is_archived_while_it_is_worked_is_worked_to_its_end(
+    platform: Platform, day: date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest_platform.pipeline.backfill.BACKFILL_SUBMISSIONS_MAX", 2)
+    before = rows(platform)
+
+    def archive() -> bool:
+        # Between the first page and the second.
+        archive_days(platform, [FEED])
+        return False
+
+    report = work_day_again(platform, FEED, day=day, stop=archive)
+    assert report.totals["jobs"] == 5
+    assert rows(platform) == before

@@ -1,8 +1,10 @@
 """The inbox by day: partitions ahead of time, days moved out whole, empty partitions dropped."""
 
+import time
 from datetime import date, timedelta
 
 from ingest_platform.domain.outcome import Tally
+from ingest_platform.pipeline.grouped import STATEMENT_SECONDS_MAX
 from ingest_platform.storage import inbox, jobs
 from ingest_platform.storage.inbox import ArchivedDay
 from ingest_platform.storage.jobs import Costs, Settlement
@@ -50,6 +52,31 @@ def test_partitions_are_made_ahead_and_once(ledger: Ledger) -> None:
     assert _partitions(ledger) == [*made, "submissions_default"]
     at_once(lambda _: _ensure(ledger, days_ahead=3), times=3)
     assert len(_partitions(ledger)) == 5
+
+
+def test_submissions_do_not_queue_up_behind_partitions_while_somebody_reads_for_long(ledger: Ledger) -> None:
+    make_workspace(ledger)
+    _ensure(ledger, days_ahead=0)
+    old = _today(ledger) - timedelta(days=2)
+    with ledger.connection() as connection:
+        connection.execute(
+            f"CREATE TABLE submissions_{old:%Y%m%d} PARTITION OF submissions"
+            f" FOR VALUES FROM ('{old}') TO ('{old + timedelta(days=1)}')"
+        )
+    before = _partitions(ledger)
+    with ledger.transaction() as backup:
+        backup.execute("SELECT count(*) FROM submissions")
+        begun = time.monotonic()
+        _ensure(ledger)
+        with ledger.transaction() as tx:
+            assert inbox.drop_empty_partitions(tx) == 0
+        # What is landed meanwhile waits for both at most.
+        assert time.monotonic() - begun < STATEMENT_SECONDS_MAX
+        assert accept(ledger, new_job())
+        assert _partitions(ledger) == before
+    _ensure(ledger)
+    with ledger.transaction() as tx:
+        assert inbox.drop_empty_partitions(tx) == 1
 
 
 def test_submissions_lie_in_the_partition_of_their_day(ledger: Ledger) -> None:
