@@ -30,6 +30,7 @@ def merged(feed: Feed, parts: Iterable[RunReport]) -> RunReport:
         whole.reasons.update(part.reasons)
         whole.seconds.update(part.seconds)
         whole.faults.extend(part.faults)
+        whole.tables.update(part.tables)
     return whole
 
 

@@ -29,6 +29,7 @@ def load(number: int, *, jobs: int = 1) -> LoadReport:
         reasons={"missing_field": 1},
         seconds={"parse": 0.25, "load": 0.5},
         finished_at=datetime(2026, 5, 6, 12, tzinfo=UTC),
+        table=FEED.table,
     )
 
 
@@ -43,6 +44,8 @@ def test_days_are_added_up() -> None:
     whole = report.merged(FEED, [done(), done()])
     assert (whole.loads_total, whole.totals["received"], whole.reasons["missing_field"]) == (4, 12, 4)
     assert whole.seconds["load"] == pytest.approx(2.0)
+    # Without its tables nothing of a backfill would be checked for doubled keys.
+    assert list(whole.tables.values()) == [FEED.table]
 
 
 def test_no_more_jobs_are_named_than_a_person_reads() -> None:
