@@ -84,7 +84,7 @@ class ControlRoutes:
 
     async def get(self, call: Call) -> Reply:
         """Show a dataset."""
-        return _about(await self._services.read(lambda tx: _dataset(tx, call)))
+        return _about(await self._services.read(lambda tx: dataset_of(tx, call)))
 
     async def change(self, call: Call) -> Reply:
         """Give a dataset another name or description."""
@@ -103,7 +103,7 @@ class ControlRoutes:
         """Show the schema of a dataset, or of the project's default dataset."""
 
         def read(tx: Transaction) -> Dataset | None:
-            return _dataset(tx, call) if call.get("id", str) is not None else _default(tx, call)
+            return dataset_of(tx, call) if call.get("id", str) is not None else _default(tx, call)
 
         dataset = await self._services.read(read)
         if dataset is None or dataset.fields is None:
@@ -116,7 +116,7 @@ class ControlRoutes:
 
         def write(tx: Transaction) -> Reply:
             registry.lock(tx, call.who.workspace)
-            dataset = _dataset(tx, call) if call.get("id", str) is not None else _default_or_new(tx, call)
+            dataset = dataset_of(tx, call) if call.get("id", str) is not None else _default_or_new(tx, call)
             made = registry.register_schema(tx, dataset, fields)
             found = registry.find(tx, workspace=dataset.workspace, project=dataset.project, dataset_id=dataset.id)
             assert found is not None
@@ -127,7 +127,7 @@ class ControlRoutes:
     async def _write(self, call: Call, work: Callable[[Transaction, Dataset], Value]) -> Value:
         def write(tx: Transaction) -> Value:
             registry.lock(tx, call.who.workspace)
-            return work(tx, _dataset(tx, call))
+            return work(tx, dataset_of(tx, call))
 
         return await self._services.write(write)
 
@@ -140,7 +140,8 @@ def _require_project(tx: Transaction, call: Call) -> None:
         raise NotFound(wire.NO_PROJECT)
 
 
-def _dataset(tx: Transaction, call: Call) -> Dataset:
+def dataset_of(tx: Transaction, call: Call) -> Dataset:
+    """Look up the dataset that a path speaks of. Raises NotFound for what is not the workspace's, or not there."""
     _require_project(tx, call)
     dataset_id = registry.read_id(call.require("id", str))
     assert dataset_id is not None

@@ -17,8 +17,8 @@ import msgspec
 from ingest_platform.domain.contract import Kind
 from ingest_platform.domain.errors import Malformed
 from ingest_platform.domain.timestamps import parse_instant
-from ingest_platform.feeds.datasets.schema import NAME_PATTERN, is_name
-from ingest_platform.storage.warehouse import quoted
+from ingest_platform.feeds.datasets.schema import NAME_PATTERN, RESERVED_PREFIX, is_name
+from ingest_platform.storage.warehouse import quoted, stored_name
 
 RANGE_DAYS = 7
 LIMIT, LIMIT_MAX = 100, 1_000
@@ -140,7 +140,7 @@ def compile_query(body: bytes, *, fields: Fields, table: str, now: datetime) -> 
 
 
 def _of_rows(name: str) -> str:
-    return f"{_ROWS}.{quoted(name)}"
+    return f"{_ROWS}.{quoted(stored_name(name, prefix=RESERVED_PREFIX))}"
 
 
 _IN_RANGE = f"{_of_rows(TIMESTAMP)} >= ? AND {_of_rows(TIMESTAMP)} < ?"
@@ -282,7 +282,12 @@ def _conditions(wanted: Sequence[_Where], fields: Fields) -> tuple[list[str], li
         if kind not in kinds:
             raise Malformed(f"Invalid query: where[{place}].op {op} can't be asked of a {kind.value} field")
         given = _operands(each.value, kind, several=op in _LISTS, place=f"where[{place}].value")
-        conditions.append(template.format(_of_rows(each.field), ", ".join("?" * len(given))))
+        column = _of_rows(each.field)
+        if any(isinstance(one, str) and "\x00" in one for one in given):
+            # DuckLake asks PostgreSQL which files can have a value, and there is no such text in PostgreSQL's SQL. Of
+            # what is no column as it stands, it asks nothing.
+            column = f"({column} || '')"
+        conditions.append(template.format(column, ", ".join("?" * len(given))))
         values += given
     return conditions, values
 

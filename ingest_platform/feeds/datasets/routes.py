@@ -3,7 +3,7 @@
 from ingest_platform.api.problems import Family
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Services
-from ingest_platform.feeds.datasets import declared, wire
+from ingest_platform.feeds.datasets import asking, declared, wire
 
 FAMILY = Family(
     name="DatasetProblem",
@@ -15,4 +15,4 @@ FAMILY = Family(
 
 def routes(services: Services) -> list[ApiRoute]:
     """Declare the routes. A path is answered by the first that fits, and the control plane's have ids at their end."""
-    return declared.routes(services)
+    return [*asking.routes(services), *declared.routes(services)]
