@@ -85,7 +85,7 @@ def rejections_metadata(done: RunReport) -> Metadata:
 
 def figures_metadata(figures: Mapping[str, object]) -> Metadata:
     """Describe what a feed tells of itself: numbers, texts, and tables as lists of rows."""
-    return {name: _figure(value) for name, value in figures.items()}
+    return {name.replace("_", " "): _figure(value) for name, value in figures.items()}
 
 
 def _figure(value: object) -> dg.MetadataValue:

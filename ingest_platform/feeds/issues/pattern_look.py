@@ -4,7 +4,7 @@ Which pattern an issue belongs to is decided elsewhere (`patterns.py`, `pattern_
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from ingest_platform.storage.warehouse import quoted, records_of, rows_of
 ONE_PATTERN_EACH = "one_pattern_each"
 # A page with more rows is not read.
 TOP_MAX = 10
+NAME_CHARACTERS_MAX = 120
 # Wordings of one question to the ledger: some megabytes.
 WORDINGS_TOGETHER = 10_000
 
@@ -47,15 +48,18 @@ def look(platform: Platform, job_ids: Sequence[str] | None) -> Look:
     """Look at the patterns of the issues that some jobs touched, or of all issues."""
     placed = list(_placed(platform, job_ids))
     counts: Counter[str] = Counter()
-    told: dict[str, Mapping[str, object]] = {}
+    told: dict[str, tuple[str, str]] = {}
     without = 0
     for each in placed:
         if each.pattern_id is None:
             without += each.issues
             continue
         counts[each.pattern_id] += each.issues
-        told[each.pattern_id] = {"pattern": each.name, "workspace": each.workspace, "id": each.pattern_id}
-    top = [{"issues": issues, **told[pattern_id]} for pattern_id, issues in counts.most_common(TOP_MAX)]
+        told[each.pattern_id] = (str(each.name)[:NAME_CHARACTERS_MAX], each.workspace)
+    top = [
+        {"pattern": told[pattern_id][0], "issues": issues, "workspace": told[pattern_id][1], "id": pattern_id}
+        for pattern_id, issues in counts.most_common(TOP_MAX)
+    ]
     return Look(
         figures={
             "issues": sum(each.issues for each in placed),
@@ -119,7 +123,7 @@ def _patterns(tx: Transaction, wordings: Sequence[_Wording]) -> list[_Placed]:
 
 PATTERNS = FeedAspect(
     name="patterns",
-    title="Issues with the same root wording.",
+    title="Groups with the same root wording.",
     checks={ONE_PATTERN_EACH: "Every issue belongs to one pattern of its workspace: a living one, and no other."},
     look=look,
 )
