@@ -21,7 +21,7 @@ from ingest_platform.feeds.issues.load import TABLE
 from ingest_platform.feeds.issues.references import refer
 from ingest_platform.pipeline.load import StagedJob, load_records
 from ingest_platform.pipeline.references import KNOWN_SCHEMA, ORIGINS_SCHEMA
-from ingest_platform.storage import embedded
+from ingest_platform.storage import embedded, workspaces
 from ingest_platform.storage.ledger import Ledger, migrate
 from ingest_platform.storage.warehouse import Warehouse, columns_of, quoted, rows_of
 
@@ -76,6 +76,9 @@ class Lake:
     def fill(self) -> None:
         """Store the issues."""
         self.warehouse.ensure([TABLE])
+        with self.ledger.transaction() as tx:
+            for number in range(WORKSPACES):
+                workspaces.put(tx, workspaces.Workspace(name=f"ws{number}"))
         columns = ", ".join(quoted(each.name) for each in columns_of(TABLE))
         for begin in range(0, self.stored, FILLED_ROWS):
             made = _ISSUES.format(

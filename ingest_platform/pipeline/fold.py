@@ -4,6 +4,7 @@ Records are taken in order of acceptance. Given fields replace and omitted ones 
 than what was said before it is stale and changes nothing. Usually all staged records of a key are later than the row's
 last one: then they are folded onto the row. Otherwise the key is folded again, from every record of it that is kept.
 So any cut of any order of loads leaves the same rows; and a record that is kept already changes nothing.
+Most keys have one record in a load, which a join lays onto the row; windows are for the others.
 
 A table may have many millions of rows, of which a load touches a few anywhere. Therefore its hash alone is read first;
 then, if rows are touched, the narrow columns that every fold needs, and those given columns that some record of a
@@ -31,18 +32,28 @@ from ingest_platform.pipeline.staging import (
     listed,
     same_key,
 )
-from ingest_platform.storage.warehouse import RECORD_COLUMNS, LakeTransaction, columns_of, quoted, records_of, rows_of
+from ingest_platform.storage.warehouse import (
+    KERNEL_COLUMNS,
+    RECORD_COLUMNS,
+    LakeTransaction,
+    columns_of,
+    quoted,
+    records_of,
+    rows_of,
+)
 
 # Names of temporary tables. HITS: the hashes of touched rows; STORED: these rows, as far as they are needed; DOUBTED:
-# staged records that may be kept already, or may be earlier than the row's last; KNOWN: those that are kept; LATE: keys
-# to be folded again, HISTORY: their records; STATES: what a key says after each record; WRITTEN: the states that become
-# rows; DERIVED: the derived columns of these.
+# staged records that may be kept already, are stale, or may be earlier than the row's last; KNOWN: those that are kept;
+# LATE: keys to be folded again, HISTORY: their records; CROWDED: the hashes of late keys, and of those with several
+# staged records; STATES: what a key of these says after each record; WRITTEN: what becomes rows; DERIVED: the derived
+# columns of these.
 HITS = "hits"
 STORED = "stored"
 DOUBTED = "doubted"
 KNOWN = "known"
 LATE = "late"
 HISTORY = "history"
+CROWDED = "crowded"
 STATES = "states"
 WRITTEN = "written"
 DERIVED = "derived"
@@ -52,10 +63,13 @@ DERIVED_ROWS = 50_000
 
 Deriving = Callable[[pl.DataFrame], pl.DataFrame]
 
-FATE_ROWS = f"SELECT staged_row, outcome FROM {STATES} WHERE staged_row IS NOT NULL"
+# Of crowded keys, and of the others.
+CROWDED_FATES = f"SELECT staged_row, outcome FROM {STATES} WHERE staged_row IS NOT NULL"
+SINGLE_FATES = f"SELECT staged_row, outcome FROM {WRITTEN} WHERE is_single"
 HIT_COUNT = f"SELECT count(*) FROM {HITS}"
 DOUBTED_COUNT = f"SELECT count(*) FROM {DOUBTED}"
 LATE_COUNT = f"SELECT count(*) FROM {LATE}"
+CROWDED_COUNT = f"SELECT count(*) FROM {CROWDED}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +85,10 @@ class FoldStatements:
     find_known: str
     find_late: str
     find_history: str
-    fold: str
+    find_crowded: str
+    fold_crowded: str
+    # The fates of stale records whose keys are not crowded; they are written nowhere else.
+    find_stale: str
     # One of them, as the rows found by the hash are all of touched keys, or others have the same hash.
     count_strangers: str
     delete_by_hash: str
@@ -104,7 +121,16 @@ def fold_statements(table: FoldedTable) -> FoldStatements:
             CREATE TEMP TABLE {HISTORY} AS SELECT r.* FROM {records_of(table)} AS r
             SEMI JOIN {LATE} AS l ON r.{hashed} = l.{hashed} AND {same_key(table, "r", "l")}
         """,
-        fold=_fold(table),
+        find_crowded=f"""
+            CREATE TEMP TABLE {CROWDED} AS SELECT {hashed} FROM {STAGED} GROUP BY {hashed} HAVING count(*) > 1
+            UNION SELECT {hashed} FROM {LATE}
+        """,
+        fold_crowded=_fold_crowded(table),
+        find_stale=f"""
+            SELECT d.staged_row, CAST({Outcome.STALE} AS UTINYINT) AS outcome FROM {DOUBTED} AS d
+            ANTI JOIN {CROWDED} AS c ON c.{hashed} = d.{hashed}
+            WHERE d.is_stale AND d.staged_row NOT IN (FROM {KNOWN})
+        """,
         count_strangers=f"SELECT count(*) FROM {STORED} AS r ANTI JOIN {STAGED} AS s ON {same_key(table, 'r', 's')}",
         delete_by_hash=f"""
             DELETE FROM {rows_of(table.name)} WHERE {hashed} IN (SELECT {hashed} FROM {WRITTEN} WHERE is_stored)
@@ -126,10 +152,15 @@ def fold(lake: LakeTransaction, table: FoldedTable, derive: Deriving | None) -> 
     fate = np.full(row.max(initial=-1) + 1, Outcome.UNCHANGED, dtype=np.uint8)
     if len(row):
         _find_stored(lake, table, statements)
-        _find_late(lake, statements)
-        lake.execute(statements.fold)
-        judged = lake.fetch(FATE_ROWS)
-        fate[judged.column(0).to_numpy()] = judged.column(1).to_numpy()
+        doubted = _find_late(lake, statements)
+        lake.execute(statements.find_crowded)
+        crowded = _count(lake, CROWDED_COUNT) > 0
+        if crowded:
+            lake.execute(statements.fold_crowded)
+        lake.execute(_find_written(table, crowded=crowded))
+        told = [SINGLE_FATES, *([statements.find_stale] if doubted else []), *([CROWDED_FATES] if crowded else [])]
+        for judged in map(lake.fetch, told):
+            fate[judged.column(0).to_numpy()] = judged.column(1).to_numpy()
         _write(lake, table, statements, derive)
     return Fates(submission=submission, record_index=record_index, outcome=fate[row])
 
@@ -142,20 +173,20 @@ def _find_stored(lake: LakeTransaction, table: FoldedTable, statements: FoldStat
     lake.execute(_read_stored(table, wanted, touched=_count(lake, HIT_COUNT) > 0))
 
 
-def _find_late(lake: LakeTransaction, statements: FoldStatements) -> None:
-    """Find the records that are kept already, and the keys that must be folded again."""
+def _find_late(lake: LakeTransaction, statements: FoldStatements) -> bool:
+    """Find the records that are kept already, and the keys that must be folded again; whether any was doubted."""
     lake.execute(statements.find_doubted)
     if not _count(lake, DOUBTED_COUNT):
         for statement in statements.find_nothing:
             lake.execute(statement)
-        return
+        return False
     lake.execute(statements.find_known)
     lake.execute(statements.find_late)
     lake.execute(statements.find_history if _count(lake, LATE_COUNT) else statements.find_nothing[-1])
+    return True
 
 
 def _write(lake: LakeTransaction, table: FoldedTable, statements: FoldStatements, derive: Deriving | None) -> None:
-    lake.execute(_find_written(table))
     _derive(lake, table, derive)
     if lake.fetch(f"SELECT 1 FROM {WRITTEN} WHERE is_stored LIMIT 1").num_rows:
         strangers = _count(lake, statements.count_strangers)
@@ -213,7 +244,8 @@ def _find_doubted(table: FoldedTable) -> str:
     return f"""
         CREATE TEMP TABLE {DOUBTED} AS
         SELECT s.rowid AS staged_row, s.{quoted(table.identity)}, {listed(keys(table), of="s")}, s.accepted_seq,
-            s.record_index, s.accepted_seq <= r.accepted_seq AS is_early
+            s.record_index, s.accepted_seq <= r.accepted_seq AS is_early,
+            coalesce(s.{newer} < r.{newer}, FALSE) AS is_stale
         FROM {STAGED} AS s JOIN {STORED} AS r ON {same_key(table, "s", "r")}
         WHERE s.accepted_seq <= r.accepted_seq OR s.{newer} < r.{newer}
     """
@@ -247,7 +279,8 @@ def _read_stored(table: FoldedTable, wanted: Sequence[Column], *, touched: bool)
 
 
 def _events(table: FoldedTable) -> str:
-    """Lay out, of every key, the row or the kept records, and the staged records that are new."""
+    """Lay out, of every crowded key, the row or the kept records, and the staged records that are new."""
+    hashed = quoted(table.identity)
     columns = [each.name for each in table.columns]
     base = {
         **dict.fromkeys(columns, "NULL"),
@@ -258,20 +291,22 @@ def _events(table: FoldedTable) -> str:
     return f"""
         SELECT s.rowid AS staged_row, {listed(columns, of="s")}, s.workspace, j.job_id, s.record_index, s.accepted_seq,
             s.record_index AS accepted_index, j.accepted_at, {once}
-        FROM {STAGED} AS s JOIN {JOBS} AS j USING (submission) WHERE s.rowid NOT IN (FROM {KNOWN})
+        FROM {STAGED} AS s JOIN {JOBS} AS j USING (submission) SEMI JOIN {CROWDED} AS c ON c.{hashed} = s.{hashed}
+        WHERE s.rowid NOT IN (FROM {KNOWN})
         UNION ALL
         SELECT NULL, {listed(columns)}, workspace, job_id, record_index, accepted_seq, record_index, accepted_at, {once}
         FROM {HISTORY}
         UNION ALL
         SELECT NULL, {", ".join(base[name] for name in columns)}, r.workspace, NULL, NULL, r.accepted_seq, -1, NULL,
             r.occurrences, r.first_seen_at, r.said
-        FROM {STORED} AS r SEMI JOIN {STAGED} AS s ON {same_key(table, "r", "s")}
+        FROM {STORED} AS r SEMI JOIN {CROWDED} AS c ON c.{hashed} = r.{hashed}
+        SEMI JOIN {STAGED} AS s ON {same_key(table, "r", "s")}
         ANTI JOIN {LATE} AS l ON {same_key(table, "r", "l")}
     """
 
 
-def _fold(table: FoldedTable) -> str:
-    """Say what each key says after each of its records, and what that makes of the record."""
+def _fold_crowded(table: FoldedTable) -> str:
+    """Say what each crowded key says after each of its records, and what that makes of the record."""
     given = set(table.given)
     key, newer = listed(keys(table)), quoted(table.newer)
     others = [each.name for each in table.columns if each.name not in given]
@@ -312,12 +347,17 @@ def _fold(table: FoldedTable) -> str:
 
 
 def _folded(table: FoldedTable, name: str) -> str:
+    last = f"last_value(CASE WHEN NOT is_stale THEN {quoted(name)} END IGNORE NULLS) OVER past"
+    return _or_default(table, name, last)
+
+
+def _or_default(table: FoldedTable, name: str, said: str) -> str:
+    """Name what is said of a column, or else what its fallback or its default says."""
     column = quoted(name)
-    last = f"last_value(CASE WHEN NOT is_stale THEN {column} END IGNORE NULLS) OVER past"
     if name in table.fallbacks:
-        return f"coalesce({last}, {quoted(table.fallbacks[name])}) AS {column}"
+        return f"coalesce({said}, {quoted(table.fallbacks[name])}) AS {column}"
     default = table.defaults.get(name)
-    return f"{last} AS {column}" if default is None else f"coalesce({last}, {_literal(default)}) AS {column}"
+    return f"{said} AS {column}" if default is None else f"coalesce({said}, {_literal(default)}) AS {column}"
 
 
 def _literal(text: str) -> str:
@@ -337,15 +377,62 @@ def _said(column: str, kind: str) -> str:
     return f"coalesce(length({text}) || ':' || {text}, '-')"
 
 
-def _find_written(table: FoldedTable) -> str:
-    """Pick the state of each changed key after its last record that was not stale."""
+def _find_written(table: FoldedTable, *, crowded: bool) -> str:
+    """Lay single records onto their rows, and add the state of each changed crowded key after its last fresh record."""
+    names = [each.name for each in columns_of(table) if each not in table.derived and each.name not in _SEEN]
+    columns = listed(("staged_row", *names, "outcome", "is_stored", "is_single"))
     # Not `rowid`, which does not count from 0 in a table of the same transaction.
     return f"""
         CREATE TEMP TABLE {WRITTEN} AS
-        SELECT row_number() OVER () AS written_row, w.*,
-            w.accepted_at AS last_seen_at, w.first_seen_at AS created_at, w.accepted_at AS updated_at,
-            EXISTS (FROM {STORED} AS r WHERE {same_key(table, "r", "w")}) AS is_stored
-        FROM {STATES} AS w WHERE is_written
+        SELECT row_number() OVER () AS written_row, {columns},
+            accepted_at AS last_seen_at, first_seen_at AS created_at, accepted_at AS updated_at
+        FROM (SELECT {columns} FROM ({_lay_singles(table)}) {_written_crowded(table, columns) if crowded else ""})
+    """
+
+
+# What a row says of the records that were seen, as far as it follows from the first and the last of them.
+_SEEN = {"last_seen_at", "created_at", "updated_at"}
+
+
+def _written_crowded(table: FoldedTable, columns: str) -> str:
+    return f"""
+        UNION ALL SELECT {columns} FROM (
+            SELECT w.*, EXISTS (FROM {STORED} AS r WHERE {same_key(table, "r", "w")}) AS is_stored, FALSE AS is_single
+            FROM {STATES} AS w WHERE is_written
+        )
+    """
+
+
+def _lay_singles(table: FoldedTable) -> str:
+    """Lay each record that is new, not stale and alone with its key onto the row, if there is one."""
+    hashed, newer = quoted(table.identity), quoted(table.newer)
+    kept = {table.newer, *(each.name for each in _optional(table))}
+    laid = ", ".join(
+        f"coalesce(s.{quoted(name)}, r.{quoted(name)}) AS {quoted(name)}" if name in kept else f"s.{quoted(name)}"
+        for name in (each.name for each in table.columns)
+    )
+    given = set(table.given)
+    others = [each.name for each in table.columns if each.name not in given]
+    kernel = listed((*(each.name for each in KERNEL_COLUMNS), "staged_row", "occurrences", "first_seen_at"))
+    return f"""
+        SELECT *, CAST(CASE
+            WHEN NOT is_stored THEN {Outcome.CREATED} WHEN said = said_stored THEN {Outcome.UNCHANGED}
+            ELSE {Outcome.UPDATED}
+        END AS UTINYINT) AS outcome
+        FROM (SELECT *, {_digest(table)} AS said FROM (
+            SELECT {kernel}, said_stored, is_stored, TRUE AS is_single, {listed(others)},
+                {", ".join(_or_default(table, name, quoted(name)) for name in table.given)}
+            FROM (
+                SELECT s.rowid AS staged_row, {laid}, s.workspace, j.job_id, s.record_index, s.accepted_seq,
+                    s.record_index AS accepted_index, j.accepted_at, coalesce(r.occurrences, 0) + 1 AS occurrences,
+                    coalesce(r.first_seen_at, j.accepted_at) AS first_seen_at, r.said AS said_stored,
+                    r.accepted_seq IS NOT NULL AS is_stored
+                FROM {STAGED} AS s JOIN {JOBS} AS j USING (submission)
+                LEFT JOIN {STORED} AS r ON {same_key(table, "s", "r")}
+                ANTI JOIN {CROWDED} AS c ON c.{hashed} = s.{hashed}
+                WHERE s.rowid NOT IN (FROM {KNOWN}) AND NOT coalesce(s.{newer} < r.{newer}, FALSE)
+            )
+        ))
     """
 
 

@@ -9,6 +9,7 @@ had the turn, and wakes after another one committed, deletes a row that is gone 
 """
 
 import importlib.util
+import itertools
 import os
 import secrets
 import threading
@@ -53,6 +54,10 @@ FILE_SIZE_TARGET = "128MB"
 DELETED_SHARE_MAX = 0.1
 # Of files that are sorted by a hash: a look-up of few keys reads few groups. See docs/decisions/0005.
 SORTED_GROUP_ROWS = 10_240
+# A load touches most groups of them, and reads whole what it touches: LZ4 unpacks in half of Snappy's time.
+SORTED_COMPRESSION = "lz4_raw"
+# Up to so many keys of a join are compared with the bounds of every group; beyond, that costs more than it saves.
+PRUNING_KEYS_MAX = 250
 # Snapshots are kept for six times as long as a writer may sleep; by them DuckLake finds that one was overtaken.
 SNAPSHOT_AGE = timedelta(hours=1)
 # Files merged while a table's turn is held; the others wait for the next upkeep.
@@ -348,7 +353,7 @@ class Warehouse:
                     _begin_fence(transaction, table.name)
             # DuckLake takes options of tables that are committed only.
             for table in folded:
-                _size_groups(session, table)
+                _shape_files(session, table)
         for table in missing:
             if isinstance(table, AppendTable):
                 self._part(table)
@@ -588,6 +593,9 @@ class Warehouse:
             f"ATTACH {literal('ducklake:postgres:' + self._dsn())} AS lake ({options})",
             f"SET GLOBAL ducklake_target_file_size = {literal(FILE_SIZE_TARGET)}",
             "SET GLOBAL TimeZone = 'UTC'",
+            f"SET GLOBAL dynamic_or_filter_threshold = {PRUNING_KEYS_MAX}",
+            # A load scans a table several times. Files never change, and the cache gives way when memory is short.
+            "SET GLOBAL parquet_metadata_cache = true",
             f"SET GLOBAL allowed_directories = [{', '.join(map(literal, allowed))}]",
             "SET GLOBAL enable_external_access = false",
             "SET GLOBAL lock_configuration = true",
@@ -675,16 +683,16 @@ def _exists(session: LakeSession, name: str) -> bool:
     return session.fetch(known, [name]).num_rows > 0
 
 
-def _size_groups(session: LakeSession, table: FoldedTable) -> None:
-    option = "parquet_row_group_size"
-    for name in (table.name, table.records_name):
+def _shape_files(session: LakeSession, table: FoldedTable) -> None:
+    options = {"parquet_row_group_size": str(SORTED_GROUP_ROWS), "parquet_compression": SORTED_COMPRESSION}
+    for name, (option, value) in itertools.product((table.name, table.records_name), options.items()):
         told = session.fetch(
             "SELECT 1 FROM lake.options() WHERE option_name = ? AND scope_entry = ? AND value = ?",
-            [option, f"main.{name}", str(SORTED_GROUP_ROWS)],
+            [option, f"main.{name}", value],
         )
         if told.num_rows == 0:
             session.execute(
-                f"CALL lake.set_option({literal(option)}, {SORTED_GROUP_ROWS}, schema => 'main',"
+                f"CALL lake.set_option({literal(option)}, {literal(value)}, schema => 'main',"
                 f" table_name => {literal(name)})"
             )
 
