@@ -128,6 +128,12 @@ class Call:
         if self.keyed is not None:
             self.keyed.know_body(hashlib.sha256(salt + b"\x00" + digest).digest())
 
+    def kept(self, tx: Transaction, reply: Reply) -> Reply:
+        """Keep the answer under the idempotency key, if there is one, in the transaction that makes it true."""
+        if self.keyed is not None and self.keyed.open:
+            self.keyed.finish(tx, reply)
+        return reply
+
 
 def media_type(headers: Headers) -> str:
     """Read the media type of a body without its parameters.

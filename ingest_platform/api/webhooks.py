@@ -77,7 +77,7 @@ class WebhookRoutes:
                 secret=secret,
             )
             shown = {**_shown(_found(tx, workspace, webhook_id)), "secret": secret}
-            return _kept(tx, call, json_reply(201, shown, headers={"Location": f"{ROOT}/{webhook_id}"}))
+            return call.kept(tx, json_reply(201, shown, headers={"Location": f"{ROOT}/{webhook_id}"}))
 
         return await self._services.write(write)
 
@@ -167,16 +167,9 @@ class WebhookRoutes:
                 raise Conflict("The webhook is disabled: its receiver said that it is gone. Create a new one.")
             again = webhooks.find_delivery(tx, webhook_id=webhook.id, delivery_id=webhooks.redeliver(tx, delivery))
             assert again is not None
-            return _kept(tx, call, json_reply(202, _shown_delivery(again)))
+            return call.kept(tx, json_reply(202, _shown_delivery(again)))
 
         return await self._services.write(write)
-
-
-def _kept(tx: Transaction, call: Call, reply: Reply) -> Reply:
-    """Keep the answer under its idempotency key in the transaction that makes it true."""
-    if call.keyed is not None and call.keyed.open:
-        call.keyed.finish(tx, reply)
-    return reply
 
 
 def _read(body: bytes) -> dict[str, object]:

@@ -15,7 +15,15 @@ from ingest_platform.domain.contract import WHITE_SPACE
 from ingest_platform.domain.errors import Malformed, NotFound
 from ingest_platform.feeds.issues import FEED, pattern_changes, pattern_shown
 from ingest_platform.feeds.issues.pattern_declared import declare_patterns
-from ingest_platform.feeds.issues.pattern_stats import WORDINGS_SHOWN_MAX, Memberships, Place, read_one, read_page
+from ingest_platform.feeds.issues.pattern_stats import (
+    WORDINGS_SHOWN_MAX,
+    Frames,
+    Memberships,
+    Place,
+    Row,
+    read_one,
+    read_page,
+)
 from ingest_platform.feeds.issues.pending import Issues
 from ingest_platform.pipeline.admit import Principal
 from ingest_platform.storage.ledger import Transaction
@@ -96,7 +104,17 @@ class PatternRoutes:
     async def get_pattern(self, call: Call) -> Reply:
         """Show a pattern, and why its issues are in it."""
         workspace, asked = call.who.workspace, call.require("pattern_id", str)
-        return await self._services.run(lambda: json_reply(200, self._explained(workspace, asked)))
+
+        def show() -> Reply:
+            with self._services.ledger.connection() as tx:
+                pattern_id = pattern_changes.find(tx, workspace=workspace, pattern_id=asked)
+                frames = self._memberships.frames(tx, workspace)
+            # No connection is held while the lake is searched: there are fewer of them than threads.
+            found = self._figures(frames, workspace, pattern_id)
+            with self._services.ledger.connection() as tx:
+                return json_reply(200, _explained(tx, workspace, pattern_id, found))
+
+        return await self._services.run(show)
 
     async def get_issue_pattern(self, call: Call) -> Reply:
         """Show why an issue is in its pattern."""
@@ -177,34 +195,27 @@ class PatternRoutes:
     async def _change(
         self, call: Call, kind: type[Asked], do: Callable[[Transaction, Principal, str, Asked], str]
     ) -> Reply:
-        """Read what is asked, do it in one transaction, and show the pattern that has come of it."""
+        """Read what is asked, do it, and show the pattern that has come of it: all or nothing, the answer included."""
         assert call.body is not None
         body = await call.body.read()
-        call.know_body(body)
-        asked, who, pattern_id = _read(body, kind), call.who, call.require("pattern_id", str)
+        who, pattern_id = call.who, call.require("pattern_id", str)
+        # What is asked of one pattern is not what is asked of another, whatever the bodies say.
+        call.know_body(body, salt=pattern_id.encode())
+        asked = _read(body, kind)
 
         def change() -> Reply:
             with self._services.ledger.transaction() as tx:
-                changed = do(tx, who, pattern_id, asked)
-            return json_reply(200, self._explained(who.workspace, changed))
+                changed = pattern_changes.find(tx, workspace=who.workspace, pattern_id=do(tx, who, pattern_id, asked))
+                # Memberships of its own: what is not committed yet is nobody else's to see.
+                found = self._figures(Memberships().frames(tx, who.workspace), who.workspace, changed)
+                return call.kept(tx, json_reply(200, _explained(tx, who.workspace, changed, found)))
 
         return await self._services.run(change)
 
-    def _explained(self, workspace: str, asked: str) -> pattern_shown.Shown:
-        with self._services.ledger.connection() as tx:
-            pattern_id = pattern_changes.find(tx, workspace=workspace, pattern_id=asked)
-            frames = self._memberships.frames(tx, workspace)
-        row, counted = read_one(
+    def _figures(self, frames: Frames, workspace: str, pattern_id: str) -> tuple[Row | None, list[Row]]:
+        return read_one(
             self._services.warehouse, frames, workspace=workspace, pattern_id=pattern_id, at=datetime.now(UTC)
         )
-        with self._services.ledger.connection() as tx:
-            name = pattern_shown.names_of(tx, [pattern_id])[pattern_id]
-            wordings, of = pattern_shown.wordings_of(
-                tx, workspace=workspace, pattern_id=pattern_id, counted=counted, limit=WORDINGS_SHOWN_MAX
-            )
-            changes = pattern_changes.changes_of(tx, workspace=workspace, pattern_id=pattern_id)
-        shown = pattern_shown.pattern_object(pattern_id, name, row)
-        return pattern_shown.explained(shown, row, wordings=wordings, of=of, changes=changes)
 
     def _known_issues(self, workspace: str, asked: Pin) -> list[str]:
         ids = _ids("issue_ids", asked.issue_ids)
@@ -212,6 +223,19 @@ class PatternRoutes:
             if self._issues.find(workspace=workspace, issue_id=issue_id) is None:
                 raise NotFound(f"{issue_id} is no issue.", param="issue_ids")
         return ids
+
+
+def _explained(
+    tx: Transaction, workspace: str, pattern_id: str, figures: tuple[Row | None, list[Row]]
+) -> pattern_shown.Shown:
+    row, counted = figures
+    name = pattern_shown.names_of(tx, [pattern_id])[pattern_id]
+    wordings, of = pattern_shown.wordings_of(
+        tx, workspace=workspace, pattern_id=pattern_id, counted=counted, limit=WORDINGS_SHOWN_MAX
+    )
+    changes = pattern_changes.changes_of(tx, workspace=workspace, pattern_id=pattern_id)
+    shown = pattern_shown.pattern_object(pattern_id, name, row)
+    return pattern_shown.explained(shown, row, wordings=wordings, of=of, changes=changes)
 
 
 def _moment_and_place(cursor: Sequence[str | int | None] | None) -> tuple[datetime, Place | None]:

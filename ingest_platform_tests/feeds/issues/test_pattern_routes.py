@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 import pytest
 
+from ingest_platform.domain.errors import WarehouseFault
 from ingest_platform.feeds.issues import FEED
 from ingest_platform.feeds.issues.detecting import detect_all
 from ingest_platform.pipeline.work import work_until_idle
@@ -218,6 +219,34 @@ def test_merging_with_itself_is_a_conflict_and_a_key_repeats_the_answer(site: Si
     again = client.post(f"{PATTERNS}/{one}/merge", json={"into": other}, headers=headers)
     assert first.status_code == again.status_code == 200
     assert first.content == again.content
+
+
+def test_a_key_that_was_used_for_another_pattern_is_refused_and_changes_nothing(
+    site: Site, client: httpx.Client
+) -> None:
+    one, other = (pattern_of(client, each) for each in store(site, client, [f"{word()} is red", f"{word()} fell down"]))
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    for pattern in (one, other):
+        (issue,) = store(site, client, [f"The {word()} stands alone"])
+        change(client, pattern, "pin", issue_ids=[issue])
+    assert client.post(f"{PATTERNS}/{one}/undo", json={}, headers=headers).status_code == 200
+    assert client.post(f"{PATTERNS}/{other}/undo", json={}, headers=headers).status_code == 422
+    assert show(client, other)["issue_count"] == 2
+
+
+def test_a_change_that_can_not_be_shown_is_not_made(
+    site: Site, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (pattern_of(client, each) for each in store(site, client, [f"{word()} is blue", f"{word()} ran away"]))
+
+    def away(*_: object, **__: object) -> None:
+        raise WarehouseFault("the lake is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_platform.feeds.issues.pattern_routes.read_one", away)
+        answer = client.post(f"{PATTERNS}/{one}/merge", json={"into": other})
+    assert answer.status_code == 503
+    assert show(client, one)["id"] == one
 
 
 def test_a_pattern_is_detected_once(site: Site, client: httpx.Client) -> None:
