@@ -149,6 +149,9 @@ class Settings:
     archive_days: int = _number(30, "Days that archived submissions are kept, and can be worked again.", least=1)
     history_days: int = _number(7, "Days that Dagster's finished runs are kept.", least=1)
 
+    url: str | None = _absent("Address of an API that `ingest load` sends files to; absent: the data folder's own.")
+    token: str | None = _absent("API key that `ingest load` sends files with.", secret=True)
+
     webhook_networks: str = _text(
         "", "Networks, with commas, that webhooks may lead to although they are not public: 10.1.0.0/16,127.0.0.1."
     )

@@ -1,4 +1,7 @@
-"""`ingest load`: a local file by the same path as a dropped one, with a person who waits for its tally."""
+"""`ingest load`: a local file by the same path as a dropped one, with a person who waits for its tally.
+
+With an address it goes over HTTP instead (`sending.py`).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +13,7 @@ from ingest_platform.api.jobs import job_object
 from ingest_platform.cli.command import Failed, Output, command, opened_ledger
 from ingest_platform.cli.families import family_option
 from ingest_platform.cli.jobs import REJECTIONS_SHOWN, follow, rejection_object, state_words, tell_job
+from ingest_platform.cli.sending import send_files
 from ingest_platform.domain.errors import Refusal
 from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.job import Job, JobState
@@ -25,20 +29,32 @@ from ingest_platform.storage.ledger import Transaction
 _STEPS = {JobState.ACCEPTED: 1, JobState.PROCESSING: 2, JobState.FINISHED: 3, JobState.FAILED: 3}
 
 
-@command(epilog="Example:  ingest load readings.csv more.ndjson.gz -w demo -f machine-data")
+_EPILOG = """Examples:
+
+\b
+  ingest load readings.csv more.ndjson.gz -w demo -f machine-data
+  INGEST_TOKEN=ing_live_… ingest load trips.ndjson -f datasets --target 13 --url https://ingest.example.com
+"""
+
+
+@command(epilog=_EPILOG)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--workspace", "-w", required=True, help="Workspace that the data is for.")
+@click.option("--workspace", "-w", help="Workspace that the data is for; over HTTP it is the key's.")
 @family_option(required=True)
 @click.option("--target", help="Dataset or stream, for the families that have them.")
+@click.option("--url", help="Address of an API to send to, instead of landing the files here.  [INGEST_URL]")
+@click.option("--token", help="API key to send with.  [INGEST_TOKEN]")
 @click.option("--no-wait", is_flag=True, help="Print the job ids and do not wait.")
 def load(
     output: Output,
     settings: Settings,
     *,
     files: Sequence[Path],
-    workspace: str,
+    workspace: str | None,
     family: Feed,
     target: str | None,
+    url: str | None,
+    token: str | None,
     no_wait: bool,
 ) -> int:
     """Send files through the same path as dropped ones, wait, and print the tally and the first rejections.
@@ -49,6 +65,12 @@ def load(
         if reading_of(path.name) is None:
             # Before anything is taken, so that a second call with the name mended takes each file once.
             raise Failed(f"{path}: its name does not tell how to read it; see --help. Nothing was sent.")
+    if (address := url or settings.url) is not None:
+        if (key := token or settings.token) is None:
+            raise click.UsageError("Over HTTP an API key is needed: --token or INGEST_TOKEN.")
+        return send_files(output, address, key, files, family=family, target=target, no_wait=no_wait)
+    if workspace is None:
+        raise click.UsageError("Missing option '--workspace' / '-w'; without --url it must be told.")
     with opened_ledger(settings):
         # It is there and has its tables: the rest opens without a question.
         platform = open_platform(settings, application="load")

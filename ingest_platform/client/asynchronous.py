@@ -11,7 +11,9 @@ import httpx
 from ingest_platform.client import working
 from ingest_platform.client.asking import Answer, Patience, Pause, Request, Steps
 from ingest_platform.client.batching import Compression
-from ingest_platform.client.sync import SECONDS_MAX, WAIT_SECONDS, WatchedFile, request_options
+from ingest_platform.client.errors import RecordError
+from ingest_platform.client.reading import WatchedFile
+from ingest_platform.client.sync import SECONDS_MAX, WAIT_SECONDS, request_options
 from ingest_platform.client.working import DatasetSteps, Job, OnError, Record, Sent, Settings
 
 T = TypeVar("T")
@@ -57,6 +59,19 @@ class AsyncClient:
     async def send_issues(self, issues: Iterable[Record], *, key: str | None = None) -> Sent:
         """Send issues; each has a verdict of its own."""
         return await self.take(working.send_issues(self._settings, issues, key=key))
+
+    async def send_file(
+        self, family: str, path: Path, *, target: str | None = None, see: Callable[[int], None] = lambda _: None
+    ) -> Sent:
+        """Send a file's records to a family (`machine-data`, `issues`, `datasets` with its id as the target).
+
+        Bad ones are left out and told; of machine data the jobs tell them. `see` is told how many bytes more were read.
+        """
+        return await self.take(working.send_file(self._settings, family, path, target=target, see=see))
+
+    async def rejections(self, job_id: str, *, limit: int = 10) -> list[RecordError]:
+        """Ask for the first problems of a job that has ended."""
+        return await self.take(working.rejections(self._settings, job_id, limit=limit))
 
     async def job(self, job_id: str) -> Job:
         """Look at a job."""

@@ -1,6 +1,5 @@
 """The client that waits for each answer. What is asked, and how often: `working.py` and `asking.py`."""
 
-import io
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -10,27 +9,15 @@ from typing import Self, TypeVar
 import httpx
 
 from ingest_platform.client import working
-from ingest_platform.client.asking import Answer, Patience, Pause, Request, Steps, Upload
+from ingest_platform.client.asking import Answer, Patience, Pause, Request, Steps
 from ingest_platform.client.batching import Compression
+from ingest_platform.client.errors import RecordError
+from ingest_platform.client.reading import WatchedFile
 from ingest_platform.client.working import DatasetSteps, Job, OnError, Record, Sent, Settings
 
 T = TypeVar("T")
 SECONDS_MAX = 30.0
 WAIT_SECONDS = 60.0
-
-
-class WatchedFile(io.FileIO):
-    """A file that tells how much of it is read."""
-
-    def __init__(self, upload: Upload) -> None:
-        super().__init__(upload.path, "rb")
-        self._see = upload.see
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read, and tell of it."""
-        piece = super().read(-1 if size is None else size) or b""
-        self._see(len(piece))
-        return piece
 
 
 class Client:
@@ -75,6 +62,19 @@ class Client:
     def send_issues(self, issues: Iterable[Record], *, key: str | None = None) -> Sent:
         """Send issues; each has a verdict of its own."""
         return self.take(working.send_issues(self._settings, issues, key=key))
+
+    def send_file(
+        self, family: str, path: Path, *, target: str | None = None, see: Callable[[int], None] = lambda _: None
+    ) -> Sent:
+        """Send a file's records to a family (`machine-data`, `issues`, `datasets` with its id as the target).
+
+        Bad ones are left out and told; of machine data the jobs tell them. `see` is told how many bytes more were read.
+        """
+        return self.take(working.send_file(self._settings, family, path, target=target, see=see))
+
+    def rejections(self, job_id: str, *, limit: int = 10) -> list[RecordError]:
+        """Ask for the first problems of a job that has ended."""
+        return self.take(working.rejections(self._settings, job_id, limit=limit))
 
     def job(self, job_id: str) -> Job:
         """Look at a job."""

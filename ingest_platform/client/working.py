@@ -12,6 +12,7 @@ from ingest_platform.client.asking import KEY, Patience, Request, Steps, Upload,
 from ingest_platform.client.batching import BODY_BYTES_MAX, Compression, Encoded, array, compress, cut, encode
 from ingest_platform.client.checking import faults_of
 from ingest_platform.client.errors import ClientError, Invalid, JobUnfinished, RecordError, RecordsRejected
+from ingest_platform.client.reading import Unread, read_records
 
 OnError = Literal["raise", "continue"]
 Record = Mapping[str, object]
@@ -128,7 +129,7 @@ class DatasetSteps:
         yield from self._post("", encoded[0].text, tally, params={}, key=key or new_key(), counted=encoded)
         return tally.sent()
 
-    def send_many(self, records: Iterable[Record], *, on_error: OnError, key: str | None) -> Steps[Sent]:
+    def send_many(self, records: Iterable[Record | Unread], *, on_error: OnError, key: str | None) -> Steps[Sent]:
         """Send records in batches, in their order."""
         fields = yield from self._known_fields()
         tally = _Tally()
@@ -170,11 +171,14 @@ class DatasetSteps:
         tally.job_ids += _job_ids(answer, reply)
 
 
-def _judged(records: Iterable[Record], fields: Mapping[str, str] | None, tally: _Tally) -> Iterator[Encoded]:
+def _judged(records: Iterable[Record | Unread], fields: Mapping[str, str] | None, tally: _Tally) -> Iterator[Encoded]:
     """Encode the records that keep the schema; the problems of the others go to the tally."""
     tally.given = 0
     for index, record in enumerate(records):
         tally.given += 1
+        if isinstance(record, Unread):
+            tally.add_errors([RecordError(index=index, field=None, code=record.code, error=record.error)])
+            continue
         faults = [] if fields is None else faults_of(record, fields)
         if not faults:
             yield encode(record, index=index)
@@ -213,7 +217,7 @@ def import_readings(settings: Settings, readings: Iterable[Record], *, key: str 
     return tally.sent()
 
 
-def send_issues(settings: Settings, issues: Iterable[Record], *, key: str | None) -> Steps[Sent]:
+def send_issues(settings: Settings, issues: Iterable[Record | Unread], *, key: str | None) -> Steps[Sent]:
     """Send issues, each with a verdict of its own."""
     tally = _Tally()
     for batch, own_key in _batches(issues, tally, records_max=ISSUES_MAX, frame=_RECORDS, key=key):
@@ -238,13 +242,29 @@ def import_file(settings: Settings, path: Path, *, key: str | None, see: Callabl
     return _job_ids(answer, _object(answer))[0]
 
 
+def send_file(
+    settings: Settings, family: str, path: Path, *, target: str | None, see: Callable[[int], None]
+) -> Steps[Sent]:
+    """Send a file's records: machine data as the file that it is, others in batches."""
+    if family == "machine-data":
+        return Sent(job_ids=((yield from import_file(settings, path, key=None, see=see)),))
+    if family == "issues":
+        return (yield from send_issues(settings, read_records(path, see=see), key=None))
+    if family == "datasets":
+        if target is None or not (target.isascii() and target.isdigit()):
+            raise ClientError("a dataset's records need its id as their target")
+        steps = DatasetSteps(settings, int(target), project=None, fields=None)
+        return (yield from steps.send_many(read_records(path, see=see), on_error="continue", key=None))
+    raise ClientError(f"{family} takes no files over HTTP")
+
+
 _BOUNDARY = "ingest-platform-client-5b0f6a2e9d3c4718a6c1d7e84f92b035"
 _IMPORT_JOBS = "/v1/machine-data/import-jobs"
 _ITEMS, _RECORDS = b'{"items":[', b'{"records":['
 
 
 def _batches(
-    records: Iterable[Record], tally: _Tally, *, records_max: int, frame: bytes, key: str | None
+    records: Iterable[Record | Unread], tally: _Tally, *, records_max: int, frame: bytes, key: str | None
 ) -> Iterator[tuple[list[Encoded], str]]:
     """Cut records into batches, each with the idempotency key that it is sent under."""
     encoded = _judged(records, None, tally)
@@ -279,6 +299,23 @@ def get_job(settings: Settings, job_id: str, *, wait_seconds: float = 0.0) -> St
         counts=cast("dict[str, int | None]", body["counts"]),
         body=body,
     )
+
+
+def rejections(settings: Settings, job_id: str, *, limit: int) -> Steps[list[RecordError]]:
+    """Ask for the first problems of a job that has ended."""
+    path, params = f"/v1/jobs/{job_id}/records", {"outcome": "rejected", "limit": str(limit)}
+    request = Request(method="GET", path=path, token=settings.token, params=params)
+    page = _object((yield from ask(request, settings.patience)))
+    return [
+        RecordError(
+            index=cast("int", record["index"]),
+            field=cast("str | None", reason.get("field")),
+            code=str(reason["code"]),
+            error=str(reason["message"]),
+        )
+        for record in cast("list[dict[str, object]]", page["data"])
+        for reason in cast("list[dict[str, object]]", record["reasons"])
+    ]
 
 
 def wait(settings: Settings, job_id: str, *, seconds: float) -> Steps[Job]:
