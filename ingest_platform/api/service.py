@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import psycopg
 import structlog
 from starlette.datastructures import Headers, QueryParams
 from starlette.routing import compile_path
@@ -38,6 +39,7 @@ from ingest_platform.domain.errors import (
 from ingest_platform.pipeline import admit
 from ingest_platform.pipeline.admit import Rate
 from ingest_platform.pipeline.grouped import unavailable
+from ingest_platform.pipeline.land import answered_meanwhile
 from ingest_platform.storage import idempotency
 
 log = structlog.get_logger()
@@ -249,6 +251,11 @@ class HttpService:
         except Refusal as refusal:
             reply = exchange.family.problem(refusal, call.request_id)
             return await self._keep(call, reply)
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.table_name != idempotency.TABLE:
+                raise
+            # The answer could not be kept, and what it was to make true was undone with it.
+            raise answered_meanwhile() from None
         except BaseException:
             await self._abandon(call)
             raise

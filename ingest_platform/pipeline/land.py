@@ -169,12 +169,16 @@ class Lander:
         if found:
             # A commit whose confirmation was lost was done after all, while it was begun again.
             return found[0]
-        # Its idempotency key was answered for another request while this one took longer than its reservation.
-        return Conflict("Another request with this Idempotency-Key was answered meanwhile.")
+        return answered_meanwhile()
 
     def close(self) -> None:
         """Let the connection go."""
         self._grouped.close(self._own.close)
+
+
+def answered_meanwhile() -> Conflict:
+    """Word the refusal of a request under whose key another was answered while it outlived its reservation."""
+    return Conflict("Another request with this Idempotency-Key was answered meanwhile.")
 
 
 def _over_quota(tx: Transaction, landings: Sequence[Landing]) -> dict[int, IngestError]:

@@ -7,6 +7,7 @@ from typing import LiteralString, TypeAlias
 
 from ingest_platform.storage.ledger import Transaction
 
+TABLE = "idempotency"
 KEPT_HOURS = 24
 # Answers from this status on took nothing.
 _REFUSED = 400

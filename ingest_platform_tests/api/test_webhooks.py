@@ -10,7 +10,9 @@ import pytest
 from ingest_platform.pipeline.announce import announce
 from ingest_platform.pipeline.deliver import deliver_due
 from ingest_platform.pipeline.signature import sign
-from ingest_platform.storage import webhooks
+from ingest_platform.storage import idempotency, webhooks
+from ingest_platform.storage.idempotency import Answered, Scope
+from ingest_platform.storage.ledger import Transaction
 from ingest_platform_tests.receiving import LOOPBACK, Answer, receiving
 from ingest_platform_tests.serving import Site, fresh_database, serving
 
@@ -88,6 +90,26 @@ def test_a_secret_may_be_given_and_a_repeated_request_gets_the_same_answer(hooke
         assert first.content == second.content
         assert second.headers["Idempotency-Replayed"] == "true"
         assert client.get(ROOT).json()["page"]["total"] == 1
+
+
+def test_a_request_whose_key_was_answered_for_another_meanwhile_is_a_conflict_and_does_nothing(
+    hooked: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = webhooks.create
+
+    def outlive(tx: Transaction, **asked: str) -> str:
+        # The reservation ran out, and whoever sent it once more was quicker.
+        with hooked.platform.ledger.transaction() as other:
+            answer = Answered(body_sha256=b"\x00" * 32, status=201, headers={}, response=b"{}")
+            idempotency.finish(other, Scope(workspace="acme", route="create_webhook", key="w-2"), answer)
+        return create(tx, **asked)
+
+    monkeypatch.setattr("ingest_platform.api.webhooks.webhooks.create", outlive)
+    with _client(hooked) as client:
+        body = {"url": URL, "events": ["job.finished"]}
+        answer = client.post(ROOT, json=body, headers={"Idempotency-Key": "w-2"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+        assert client.get(ROOT).json()["page"]["total"] == 0
 
 
 @pytest.mark.parametrize(
