@@ -1,4 +1,4 @@
-"""What the door says of records sent to a dataset, before anything is taken: the kernel's own verdict, record by record.
+"""What the door says of records sent to a dataset, before anything is taken: the kernel's own verdict on each.
 
 The run gives the same one on the same bytes (`pipeline/door.py`). How it is worded is `wire.py`'s business.
 """
