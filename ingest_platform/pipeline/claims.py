@@ -183,6 +183,12 @@ def _names(landing: Path, parts: tuple[str, ...]) -> list[str]:
 
 # A folder that is gone, is none, became a link or may not be read: there is nothing in it for us.
 _NO_ENTRY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
+# A file that is there and can't be claimed.
+_OUT_OF_REACH = {
+    errno.EACCES: "it may not be read",
+    errno.EPERM: "it may not be read",
+    errno.EXDEV: "it lies on another file system than the landing folder",
+}
 
 
 def _entries(landing: Path, parts: tuple[str, ...]) -> list[tuple[str, os.stat_result]]:
@@ -254,13 +260,13 @@ def claim(landing: Path, dropped: Dropped, *, job_id: str, memory: Memory) -> Cl
             finally:
                 if taken is None:
                     os.close(descriptor)
-    except PermissionError:
-        memory.tell_once("drop left alone", *dropped.place.parts, *dropped.parts, reason="it may not be read")
-        return None
     except OSError as error:
-        if error.errno in _NO_ENTRY:
+        if error.errno in _NO_ENTRY and not isinstance(error, PermissionError):
             return None
-        raise
+        if error.errno not in _OUT_OF_REACH:
+            raise
+        memory.tell_once("drop left alone", *dropped.place.parts, *dropped.parts, reason=_OUT_OF_REACH[error.errno])
+        return None
     return taken
 
 

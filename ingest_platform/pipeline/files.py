@@ -163,7 +163,12 @@ def collect(
         look = _Look(now=now, complete=complete, memory=memory, room_bytes=room)
         for one in _claims(platform, landing, by_folder, look):
             with closing(one):
-                found = _take(platform, by_folder[one.place.folder], one)
+                try:
+                    found = _take(platform, by_folder[one.place.folder], one)
+                except OSError as error:
+                    # Its bytes can't be read at the moment; it stays claimed, and holds back no other.
+                    memory.tell_once("file not taken", *one.place.parts, *one.parts, reason=str(error))
+                    continue
             if found is not None:
                 taken.append(found)
     except Unavailable as full:

@@ -1,5 +1,6 @@
 """Dropped files: taken when complete, once by content, each answered, whatever stops whom in between."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -487,6 +488,40 @@ def test_a_refused_file_holds_back_no_other(stores: Stores) -> None:
     stores.dropped("a.exe")
     stores.dropped("b.csv")
     assert {taken.name: taken.refused for taken in stores.collect()} == {"a.exe": "unsupported_format", "b.csv": None}
+
+
+def test_a_file_that_can_not_be_read_now_holds_back_no_other_and_is_taken_later(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = stores.dropped("a.csv").stat().st_ino
+    stores.dropped("b.csv", b"other")
+    read = os.read
+
+    def fail(descriptor: int, size: int) -> bytes:
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_platform.pipeline.files.os.read", fail)
+        assert [taken.name for taken in stores.collect()] == ["b.csv"]
+        assert stores.collect() == []
+    assert [taken.name for taken in stores.collect()] == ["a.csv"]
+
+
+def test_a_file_of_another_file_system_holds_back_no_other(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores.dropped("mounted/a.csv")
+    stores.dropped("b.csv", b"other")
+    rename = os.rename
+
+    def refuse(source: str, target: Path, **options: int) -> None:
+        if source == "a.csv":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target, **options)
+
+    monkeypatch.setattr("ingest_platform.pipeline.claims.os.rename", refuse)
+    assert [taken.name for taken in stores.collect()] == ["b.csv"]
+    assert stores.landed() == ["a.csv"]
 
 
 # Filing
