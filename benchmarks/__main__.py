@@ -5,22 +5,27 @@ from pathlib import Path
 
 import click
 
-from benchmarks import accept, idle, issues_load, latency, patterns, upload
+from benchmarks import accept, datasets, idle, issues_load, latency, patterns, upload
 
-NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load")
+NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load", "datasets")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
-@click.option("--seconds", type=float, help="Of each measurement, instead of 3 (accept), 120 (latency), 60 (idle).")
-@click.option("--rounds", type=int, default=3, show_default=True, help="Of accept, upload and issues-load.")
+@click.option("--seconds", type=float, help="Of each measurement, instead of its own.")
+@click.option("--rounds", type=int, default=3, show_default=True, help="Of accept, upload, issues-load and datasets.")
 @click.option("--rate", "rates", type=float, multiple=True, default=(1, 10, 100), show_default=True, help="Of latency.")
 @click.option("--items", type=int, default=10, show_default=True, help="Items of a submission, of latency.")
 @click.option(
-    "--connections", type=int, multiple=True, default=(1, 16, 64), show_default=True, help="Connections, of accept."
+    "--connections",
+    type=int,
+    multiple=True,
+    default=(1, 16, 64),
+    show_default=True,
+    help="Connections, of accept and datasets.",
 )
 @click.option("--sizes", type=int, multiple=True, default=(1, 200), show_default=True, help="Items, of accept.")
-@click.option("--rows", type=int, default=1_000_000, show_default=True, help="Of upload.")
+@click.option("--rows", type=int, default=1_000_000, show_default=True, help="Of upload and datasets.")
 @click.option("--labelled", type=click.Path(path_type=Path), default=patterns.LABELLED, help="Folder, of patterns.")
 @click.option(
     "--stored", type=int, multiple=True, default=issues_load.SIZES, show_default=True, help="Issues, of issues-load."
@@ -48,6 +53,7 @@ def main(
         "idle": lambda: idle.run(settle_seconds=min(seconds or 30, 30), seconds=seconds or 60),
         "patterns": lambda: patterns.run(folder=labelled, rows=100_000),
         "issues-load": lambda: issues_load.run(sizes=stored, rounds=rounds),
+        "datasets": lambda: datasets.run(seconds=seconds or 20, rounds=rounds, rows=rows, connections=connections),
     }
     for name in NAMES:
         if name in names or not names:
