@@ -23,7 +23,10 @@ def list_schema(item: Schema) -> Schema:
                 "properties": {
                     "next_cursor": {"type": ["string", "null"]},
                     "has_more": {"type": "boolean"},
-                    "total": {"type": ["integer", "null"], "description": "Of the whole list, not of the page."},
+                    "total": {
+                        "type": ["integer", "null"],
+                        "description": "Of the whole list, not of the page; null where it takes too long to count.",
+                    },
                 },
                 "required": ["next_cursor", "has_more", "total"],
                 "additionalProperties": False,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, LiteralString
 
+import psycopg
 from msgspec.json import encode
 from psycopg.rows import class_row, kwargs_row
 
@@ -16,7 +17,7 @@ from ingest_platform.domain.ids import new_id
 from ingest_platform.domain.job import Job, JobState, Origin
 from ingest_platform.domain.outcome import Tally
 from ingest_platform.domain.submission import Encoding, Format, Load, Submission
-from ingest_platform.storage.ledger import Transaction
+from ingest_platform.storage.ledger import Transaction, within
 from ingest_platform.storage.packing import pack, unpack
 
 LANDED = "ingest_landed"
@@ -266,6 +267,15 @@ def count_jobs(tx: Transaction, which: JobFilter) -> int:
     row = tx.execute(f"SELECT count(*) FROM jobs WHERE {where}", values).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def count_jobs_within(tx: Transaction, which: JobFilter, *, seconds_max: float) -> int | None:
+    """Count jobs; None where there are too many to be counted in the time."""
+    try:
+        with within(tx, seconds_max=seconds_max):
+            return count_jobs(tx, which)
+    except psycopg.errors.QueryCanceled:
+        return None
 
 
 # The first attempt takes whatever waits. A load that did not come to its end is split (up to 32 together), and at the

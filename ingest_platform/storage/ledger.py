@@ -62,6 +62,14 @@ def _address(
         raise LedgerFault("The address of PostgreSQL can't be read.") from None
 
 
+@contextmanager
+def within(tx: Transaction, *, seconds_max: float) -> Generator[None]:
+    """Let no statement of a with block take longer than this; one that would is ended as psycopg's QueryCanceled."""
+    with tx.transaction():
+        tx.execute("SELECT set_config('statement_timeout', %s, true)", (str(max(1, round(seconds_max * 1000))),))
+        yield
+
+
 class Ledger:
     """A pool of connections; every statement of the platform but the landing and listening ones goes through it."""
 

@@ -133,6 +133,19 @@ def _pending(ledger: Ledger, subject: int, *, workspace: str = "acme", feed: str
     return [submission.job_id for submission in found]
 
 
+def test_jobs_that_take_too_long_to_be_counted_are_not_and_the_transaction_goes_on(ledger: Ledger) -> None:
+    make_workspace(ledger)
+    accept(ledger, new_job())
+    with ledger.connection() as connection:
+        assert jobs.count_jobs_within(connection, JobFilter(), seconds_max=10) == 1
+        connection.execute(
+            "INSERT INTO jobs (id, workspace, feed, origin, bytes_in)"
+            " SELECT 'job_' || n, 'acme', 'machine_data', 'api', 1 FROM generate_series(1, 50000) AS n"
+        )
+        assert jobs.count_jobs_within(connection, JobFilter(), seconds_max=0.001) is None
+        assert len(jobs.list_jobs(connection, JobFilter(), before_seq=None, limit=2)) == 2
+
+
 def test_what_was_sent_of_a_subject_is_found_until_its_job_ends(ledger: Ledger) -> None:
     first, none, last = new_job(), new_job(), new_job()
     largest = 2**63 - 1
