@@ -1,14 +1,17 @@
 """Whether the promises were kept in a trial: the clients' journal against what is there afterwards.
 
-Pure: it gets values and returns violations in words, each beginning with the promise's number in `design.md`.
+What must be true of issues is `issues.py`'s. Pure: it gets values and returns violations in words, each beginning with
+the promise's number in `design.md`.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
-from ingest_platform_tests.crash.journal import FACTOR, Afterwards, Form, Journal, Sending, Shown
+from ingest_platform_tests.crash.issues import wrong_issues
+from ingest_platform_tests.crash.journal import FACTOR, Afterwards, Family, Form, Item, Journal, Sending, Shown
 
 ENDED = frozenset({"finished", "failed"})
 FATES = ("created", "updated", "unchanged", "stale", "superseded", "duplicate")
@@ -27,6 +30,8 @@ def violations(journal: Journal, after: Afterwards) -> list[str]:
         *_files_with_second_effect(senders, jobs),
         *_wrong_order(senders),
         *_wrong_points(senders, jobs, after),
+        *wrong_issues(senders, jobs, after),
+        *(f"1: the issue {issue_id} was acknowledged and could not be read" for issue_id in sorted(journal.unread)),
         *_halves_seen(journal, senders),
         *(f"5: the file {name} is not archived exactly once" for name in after.not_archived_once),
     ]
@@ -100,9 +105,26 @@ def _wrong_tally(sending: Sending, job: Shown, after: Afterwards) -> Iterator[st
         yield f"3: {where}: the fates {dict(counts)} do not add up to {good}"
     if sending.marked and counts["created"] != good:
         yield f"8: {where} created {counts['created']} of {good} records that nobody else sent"
+    if sending.family is Family.ISSUES:
+        yield from _wrong_reply(sending, job, after, where=where)
+        return
     shown = cast("Sequence[Shown]", after.looks[-1][str(job["id"])]["errors"] or ()) if after.looks else ()
     if after.looks and {error["index"]: error["code"] for error in shown} != bad:
         yield f"3: {where} was to reject {bad}, and shows {[(e['index'], e['code']) for e in shown]}"
+
+
+def _wrong_reply(sending: Sending, job: Shown, after: Afterwards, *, where: str) -> Iterator[str]:
+    """What a batch was answered is what became of it."""
+    good, bad = len(sending.good), sending.bad
+    if sending.answer is not None:
+        reply = json.loads(sending.answer)
+        told = {each["index"]: each["reason_code"] for each in reply["rejected"]}
+        if (reply["accepted"], told) != (good, bad):
+            yield f"3: {where} was answered {reply}, sent were {good} good records and bad ones {bad}"
+    for look in after.looks:
+        result = look[str(job["id"])]["result"]
+        if result != {"accepted": good, "rejected_count": len(bad), "total": good + len(bad)}:
+            yield f"3: {where} has the result {result}, sent were {good} good and {len(bad)} bad records"
 
 
 def _wrong_replays(journal: Journal, after: Afterwards) -> Iterator[str]:
@@ -138,8 +160,10 @@ def expected_points(
     """Work out what must be stored: (raw value, job) by data point and instant; the job accepted last wins."""
     points: dict[tuple[str, str], tuple[float, str]] = {}
     for job_id, sending in senders.items():
+        if sending.family is not Family.READINGS:
+            continue
         if jobs[job_id]["state"] == "finished" and jobs[job_id]["duplicate_of"] is None:
-            for item in sending.good:
+            for item in cast("list[Item]", sending.good):
                 points[item.config, item.instant] = (float(cast("int", item.value)), job_id)
     return points
 

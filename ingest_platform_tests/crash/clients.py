@@ -2,25 +2,33 @@
 
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
 from ingest_platform_tests.crash.checking import ENDED
-from ingest_platform_tests.crash.installation import patience
-from ingest_platform_tests.crash.journal import MARKED, OVERLAPPING, Afterwards, Form, Journal, Sending, Shown
+from ingest_platform_tests.crash.installation import Lake, patience
+from ingest_platform_tests.crash.issues import ids_told
+from ingest_platform_tests.crash.journal import MARKED, OVERLAPPING, Afterwards, Family, Form, Journal, Sending, Shown
 
-IMPORT_JOBS = "/v1/machine-data/import-jobs"
+# The words of all families for a job that has ended.
+ENDED_WORDS = ENDED | {"succeeded", "partial"}
 # Promise 8: everything is settled so soon after what died was started again; a lost client retries as long.
 RECOVERY_SECONDS_MAX = 30.0
 RETRY_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 # In flight, too many requests, not available now: to be sent again with the same key.
 _RETRIED = frozenset({409, 429, 503})
+
+
+def _where(job: Shown) -> str:
+    family = Family.ISSUES if job["family"] == "issues" else Family.READINGS
+    return f"{family.jobs_path}/{job['id']}"
 
 
 class Clients:
@@ -62,13 +70,13 @@ class Clients:
     def _post(self, sending: Sending) -> httpx.Response | None:
         headers = {"Content-Type": sending.form.value, "Idempotency-Key": f"{self.workspace}-{sending.number}"}
         try:
-            return self._http.post(IMPORT_JOBS, content=sending.content, headers=headers)
+            return self._http.post(sending.family.path, content=sending.content, headers=headers)
         except httpx.TransportError:
             # Nobody knows whether it was taken: that is what the key is for.
             return None
 
     def _drop(self, sending: Sending) -> None:
-        folder = self._data_dir / "landing" / self.workspace / "machine-data"
+        folder = self._data_dir / "landing" / self.workspace / sending.family.folder
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{sending.name}.part"
         unfinished.write_bytes(sending.content)
@@ -117,6 +125,7 @@ class Clients:
         def look() -> None:
             while not over.wait(LOOK_SECONDS):
                 self._look_at_marked()
+                self._look_at_issues()
                 self.look_at_jobs()
 
         thread = threading.Thread(target=look, daemon=True)
@@ -134,13 +143,21 @@ class Clients:
             counts[point["job_id"]] = counts.get(point["job_id"], 0) + 1
         self.journal.sights.update(counts.items())
 
+    def _look_at_issues(self) -> None:
+        """Read some of the issues that clients were told of: each must be there at once, pending or stored."""
+        told = ids_told(list(self.journal.sendings))
+        for issue_id in random.sample(told, k=min(2, len(told))):
+            with suppress(httpx.TransportError):
+                if self._http.get(f"/v1/issues/{issue_id}").status_code == httpx.codes.NOT_FOUND:
+                    self.journal.unread.add(issue_id)
+
     def look_at_jobs(self) -> None:
         """Poll every job once; the first terminal answer of each is kept."""
         for sending in list(self.journal.sendings):
             job_id = sending.job_id
             if job_id is not None and job_id not in self.journal.first_ends:
-                answer = self._try_get(f"{IMPORT_JOBS}/{job_id}")
-                if answer is not None and answer["status"] in ENDED:
+                answer = self._try_get(f"{sending.family.jobs_path}/{job_id}")
+                if answer is not None and answer["status"] in ENDED_WORDS:
                     self.journal.first_ends[job_id] = answer
 
     def _try_get(self, path: str, **parameters: str | int) -> Shown | None:
@@ -191,10 +208,10 @@ class Clients:
         found = [name for place in places for *_, names in os.walk(place) for name in names]
         return [name for name in names if found.count(name) != 1 or found.count(f"{name}.outcome.json") != 1]
 
-    def look_back(self, *, repeated_keys: int) -> Afterwards:
+    def look_back(self, lake: Lake) -> Afterwards:
         """See everything that can be seen from outside, and send some of it again."""
         jobs = self.jobs()
-        looks = [{str(job["id"]): self.get(f"{IMPORT_JOBS}/{job['id']}") for job in jobs} for _ in range(2)]
+        looks = [{str(job["id"]): self.get(_where(job)) for job in jobs} for _ in range(2)]
         acked = [sending for sending in self.journal.sendings if sending.answer is not None]
         replays: list[tuple[int, int, bytes]] = []
         for sending in acked[:: max(1, len(acked) // 4)]:
@@ -210,7 +227,11 @@ class Clients:
             jobs=jobs,
             looks=looks,
             points=points,
-            repeated_keys=repeated_keys,
+            issues=self._all("/v1/issues", limit=100),
+            patterns=self._all("/v1/patterns", limit=100),
+            repeated_keys=lake.repeated_keys,
+            repeated_issues=lake.repeated_issues,
+            kept_records=lake.kept_records,
             replays=replays,
             not_archived_once=self._not_archived_once(),
         )

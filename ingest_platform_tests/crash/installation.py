@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
 
@@ -19,10 +20,11 @@ import psutil
 import psycopg
 
 from ingest_platform.domain.errors import Fault
-from ingest_platform.feeds.machine_data.load import TABLE
+from ingest_platform.feeds.issues.load import TABLE as ISSUES
+from ingest_platform.feeds.machine_data.load import TABLE as READINGS
 from ingest_platform.storage import catalog, embedded, keys, workspaces
 from ingest_platform.storage.ledger import Ledger, migrate
-from ingest_platform.storage.warehouse import Warehouse, rows_of
+from ingest_platform.storage.warehouse import Warehouse, records_of, rows_of
 from ingest_platform_tests.crash.journal import FACTOR, MARKED, OVERLAPPING
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ NEVER = "never"
 # The trials alone make this load; beyond it, others do.
 LOAD_PER_CORE = 3.0
 PATIENCE_MAX = 4.0
-SCOPES = ("machine-data:write", "machine-data:read", "jobs:read")
+SCOPES = ("machine-data:write", "machine-data:read", "jobs:read", "ingest:write", "issues:read", "patterns:read")
 
 
 class NotInTime(AssertionError):
@@ -149,36 +151,50 @@ def _status(pid: int) -> str:
         return psutil.STATUS_DEAD
 
 
-class Installation:
-    """PostgreSQL, one API, two workers, and the Dagster daemon when it is wanted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lake:
+    """What the lake itself has of a workspace: keys with two rows; records that are kept, and their different places.
 
-    def __init__(self, data_dir: Path) -> None:
+    `repeated_keys` are data points with more than one value at one instant.
+    """
+
+    repeated_keys: int
+    repeated_issues: int
+    kept_records: tuple[int, int]
+
+
+class Installation:
+    """PostgreSQL, an API or more, two workers, and the Dagster daemon when it is wanted."""
+
+    def __init__(self, data_dir: Path, *, apis: int = 1) -> None:
         self.data_dir = data_dir
         self.server = embedded.start(data_dir)
         migrate(self.server.url)
-        self.port = _free_port()
+        self.ports = [_free_port() for _ in range(apis)]
+        self.port = self.ports[0]
         self._folder = data_dir / "run" / "logs"
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("INGEST_")},
             "INGEST_DATA_DIR": str(data_dir),
             "INGEST_DATABASE_URL": self.server.url,
-            "INGEST_API_PORT": str(self.port),
             "INGEST_LEASE_SECONDS": str(LEASE_SECONDS),
             "INGEST_LOG_FORMAT": "json",
             "DAGSTER_HOME": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
 
-        def part(name: str, *command: str) -> Part:
-            return Part(name, command, environment=environment, folder=self._folder)
+        def part(name: str, *command: str, port: int = self.port) -> Part:
+            here = {**environment, "INGEST_API_PORT": str(port)}
+            return Part(name, command, environment=here, folder=self._folder)
 
-        self.api = part("api", "api")
+        self.apis = [part(f"api-{number}", "api", port=port) for number, port in enumerate(self.ports, start=1)]
+        self.api = self.apis[0]
         self.workers = [part("worker-1", "worker"), part("worker-2", "worker")]
         self.daemon = part("daemon", "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml"))
         self.warehouse = Warehouse(
             self.server.url, lake_path=str(data_dir / "lake"), memory_bytes_max=256 * 1024 * 1024, threads=1
         )
-        self.wanted: set[Part] = {self.api, *self.workers}
+        self.wanted: set[Part] = {*self.apis, *self.workers}
         self.raise_dead()
 
     def raise_dead(self) -> list[str]:
@@ -194,12 +210,13 @@ class Installation:
         return dead
 
     def await_ready(self) -> None:
-        """Wait until the API answers that it can accept."""
+        """Wait until every API answers that it can accept."""
 
         def ready() -> bool:
             self.raise_dead()
             with suppress(httpx.HTTPError):
-                return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).status_code == 200
+                answers = [httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2) for port in self.ports]
+                return all(answer.status_code == 200 for answer in answers)
             return False
 
         await_true(ready, seconds_max=READY_SECONDS_MAX, what="the API is ready")
@@ -232,7 +249,7 @@ class Installation:
             for statement in (*statements, "SELECT pg_reload_conf()"):
                 connection.execute(statement)
         # Whoever is connected keeps what was set when it came.
-        for part in (self.api, *self.workers):
+        for part in (*self.apis, *self.workers):
             part.start()
 
     def kill_postgres(self, *, first_only: bool = False) -> None:
@@ -249,7 +266,7 @@ class Installation:
     def lose_power(self) -> None:
         """Kill everything, and lose what was written to blobs but not made durable, as a power loss may."""
         self.kill_postgres()
-        for part in (self.api, *self.workers):
+        for part in (*self.apis, *self.workers):
             part.kill()
         notes = self._folder / "fsyncs"
         lines = set(notes.read_text(encoding="utf-8").splitlines()) if notes.exists() else set[str]()
@@ -275,19 +292,17 @@ class Installation:
         site = catalog.Declared(workspace=name, kind="sites", id="plant", body={})
         with Ledger(self.server.url, application="crash-test") as ledger, ledger.transaction() as tx:
             tx.execute("SET LOCAL synchronous_commit = on")
-            workspaces.put(tx, workspaces.Workspace(name=name, rate_limits={"machine_data": 1_000_000}))
+            workspaces.put(
+                tx, workspaces.Workspace(name=name, rate_limits=dict.fromkeys(("machine_data", "issues"), 1_000_000))
+            )
             catalog.put(tx, [site, *configs])
             return keys.issue(tx, keys.NewKey(workspace=name, scopes=SCOPES)).token
 
-    def repeated_keys(self, workspace: str) -> int:
-        """Count the data points that have more than one row at one instant, in the lake itself."""
-        query = f"""
-            SELECT count(*) AS n FROM (SELECT 1 FROM {rows_of(TABLE.name)} WHERE workspace = ?
-            GROUP BY machine_data_point_config_id, timestamp HAVING count(*) > 1)
-        """
+    def look_into_lake(self, workspace: str) -> Lake:
+        """Look for what no answer of the API shows."""
         for last in (False, True):
             try:
-                return int(self.warehouse.query(query, [workspace]).to_pylist()[0]["n"])
+                return self._look(workspace)
             except Fault:
                 # Its connections may have died with the server.
                 self.warehouse.close()
@@ -295,9 +310,27 @@ class Installation:
                     raise
         raise AssertionError
 
+    def _look(self, workspace: str) -> Lake:
+        self.warehouse.ensure([READINGS, ISSUES])
+
+        def told(query: str) -> list[int]:
+            return [column[0].as_py() for column in self.warehouse.query(query, [workspace]).columns]
+
+        def repeated(table: str, key: str) -> str:
+            rows = f"SELECT 1 FROM {rows_of(table)} WHERE workspace = ? GROUP BY {key} HAVING count(*) > 1"
+            return f"SELECT count(*) FROM ({rows})"
+
+        kept = f"SELECT count(*), count(DISTINCT (job_id, record_index)) FROM {records_of(ISSUES)} WHERE workspace = ?"
+        records, places = told(kept)
+        return Lake(
+            repeated_keys=told(repeated(READINGS.name, "machine_data_point_config_id, timestamp"))[0],
+            repeated_issues=told(repeated(ISSUES.name, "source_key, external_id"))[0],
+            kept_records=(records, places),
+        )
+
     def close(self) -> None:
         """End all."""
-        for part in (self.api, *self.workers, self.daemon):
+        for part in (*self.apis, *self.workers, self.daemon):
             part.kill()
         self.warehouse.close()
         self.server.stop()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, unique
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 Shown: TypeAlias = Mapping[str, object]
 EPOCH = datetime(2026, 5, 6, 10, tzinfo=UTC)
@@ -33,9 +33,35 @@ class Form(Enum):
     FILE = "file"
 
 
+@unique
+class Family(Enum):
+    """What records are about: where they are sent, where their job is asked for, the folder for files of them."""
+
+    READINGS = ("/v1/machine-data/import-jobs", "/v1/machine-data/import-jobs", "machine-data")
+    ISSUES = ("/v1/ingest/batch", "/v1/ingest/status", "issues")
+
+    def __init__(self, path: str, jobs_path: str, folder: str) -> None:
+        self.path = path
+        self.jobs_path = jobs_path
+        self.folder = folder
+
+
+class Record(Protocol):
+    """A record as it is sent; `code` says why it must be rejected, None that it must not."""
+
+    @property
+    def code(self) -> str | None:
+        """Why it must be rejected."""
+        ...
+
+    def record(self) -> dict[str, object]:
+        """Write it as a client does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A record as it is sent; `code` says why it must be rejected, None that it must not."""
+    """A reading as it is sent."""
 
     config: str
     slot: int
@@ -63,9 +89,10 @@ class Sending:
 
     number: int
     form: Form
-    items: tuple[Item, ...]
+    items: tuple[Record, ...]
     content: bytes
     name: str = ""
+    family: Family = Family.READINGS
     marked: bool = False
     # Its bytes were taken from the platform while they waited: nothing can be stored of it, and its job must say so.
     lost: bool = False
@@ -81,7 +108,7 @@ class Sending:
         return None if self.answer is None else json.loads(self.answer)["job_id"]
 
     @property
-    def good(self) -> list[Item]:
+    def good(self) -> list[Record]:
         """The records that must be accepted."""
         return [item for item in self.items if item.code is None]
 
@@ -100,6 +127,11 @@ class Afterwards:
     looks: Sequence[Mapping[str, Shown]] = ()
     points: Sequence[Shown] = ()
     repeated_keys: int = 0
+    issues: Sequence[Shown] = ()
+    patterns: Sequence[Shown] = ()
+    # In the lake itself: issues with more than one row; records that are kept, and their different places.
+    repeated_issues: int = 0
+    kept_records: tuple[int, int] = (0, 0)
     # Answers to the same bytes under the same key, sent again: (number, status, body).
     replays: Sequence[tuple[int, int, bytes]] = ()
     # Files that were dropped and lie neither in the archive nor in quarantine, or in more than one place there.
@@ -115,6 +147,8 @@ class Journal:
     first_ends: dict[str, Shown] = field(default_factory=dict[str, Shown])
     # How many of a job's marked records a reader saw at once.
     sights: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    # Issues that a client was told of and that nobody could read then.
+    unread: set[str] = field(default_factory=set[str])
     # Answers that no client should ever get.
     wrong_answers: list[str] = field(default_factory=list[str])
 

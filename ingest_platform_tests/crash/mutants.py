@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from ingest_platform.domain.crashpoint import reach
+from ingest_platform.feeds.issues.patterns import Book
 from ingest_platform.pipeline import load
 from ingest_platform.pipeline.land import Lander, Landing
 from ingest_platform.storage import jobs, outcomes
@@ -72,6 +73,15 @@ def no_fsync() -> None:
     os.fsync = only_folders
 
 
+def patternless() -> None:
+    """Store issues whose wording belongs to no pattern."""
+
+    def leave(*_: object) -> None:
+        return
+
+    Book.assign = leave
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
-    mutant.__name__: mutant for mutant in (no_fence, torn_settle, forgetful_load, early_answer, no_fsync)
+    mutant.__name__: mutant for mutant in (no_fence, torn_settle, forgetful_load, early_answer, no_fsync, patternless)
 }

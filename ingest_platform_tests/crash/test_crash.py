@@ -97,6 +97,16 @@ DEFECTS = {
         trial=Trial(who=Who.ALL, backlog=True, uploads=True, seed=940),
         promise="2",
     ),
+    "a load of issues that is not remembered": Defect(
+        planted=_in_workers("forgetful_load"),
+        trial=Trial(who=Who.BOTH_WORKERS, point="load.after_commit", issues=True, seed=960),
+        promise="8",
+    ),
+    "issues without a pattern": Defect(
+        planted=_in_workers("patternless"),
+        trial=Trial(who=Who.WORKER, point="load.staged", issues=True, seed=970),
+        promise="8",
+    ),
 }
 ATTEMPTS_MAX = 3
 

@@ -19,6 +19,7 @@ from ingest_platform_tests.crash.installation import (
     Part,
     await_true,
 )
+from ingest_platform_tests.crash.issues import Reporter
 from ingest_platform_tests.crash.journal import Form, Sending, Writer
 
 # More rounds of clients than this and the point has not been reached: then the trial proves nothing.
@@ -59,6 +60,8 @@ class Trial:
     uploads: bool = False
     files: bool = False
     only_garbage: bool = False
+    # Issues are sent; nothing else, unless the moment is any.
+    issues: bool = False
     # What was accepted still waits when everything dies.
     backlog: bool = False
     # The blob of a submission is deleted while it waits.
@@ -69,13 +72,14 @@ class Trial:
         how = "pause" if self.pause else "kill"
         where = f"{self.point}:{self.nth}" if self.point else "any moment"
         extra = ["by environment"] * self.by_environment + ["only garbage"] * self.only_garbage
+        extra += ["with issues"] * self.issues
         extra += ["with a backlog"] * self.backlog + ["with a blob lost"] * self.lost_blob
         return " ".join([how, self.who.value, "at", where, *extra, f"seed {self.seed}"])
 
 
 def matrix() -> list[Trial]:
     """List the trials of the suite."""
-    return [trial for trials in (_at_points(), _at_any_moment(), _pauses()) for trial in trials]
+    return [trial for trials in (_at_points(), _at_any_moment(), _pauses(), _with_issues()) for trial in trials]
 
 
 def _at_points() -> Iterator[Trial]:
@@ -118,6 +122,21 @@ def _pauses() -> Iterator[Trial]:
     yield Trial(who=Who.WORKER, pause=True, seed=590)
 
 
+def _with_issues() -> Iterator[Trial]:
+    """List what the fold and the patterns add to the path, and the doors of issues."""
+    for seed, point in enumerate(("land.before_commit", "land.before_reply"), start=600):
+        yield Trial(who=Who.API, point=point, nth=2, issues=True, seed=seed)
+    for seed, point in enumerate(
+        ("load.staged", "load.merged", "load.after_commit", "settle.before_commit"), start=610
+    ):
+        yield Trial(who=Who.BOTH_WORKERS if seed % 2 else Who.WORKER, point=point, issues=True, seed=seed)
+    yield Trial(who=Who.WORKER, point="load.merged", pause=True, issues=True, seed=620)
+    yield Trial(who=Who.WORKER, point="load.before_commit", pause=True, issues=True, seed=621)
+    yield Trial(who=Who.BOTH_WORKERS, point="file.before_commit", files=True, issues=True, seed=630)
+    yield Trial(who=Who.POSTGRES, issues=True, seed=640)
+    yield Trial(who=Who.ALL, backlog=True, issues=True, seed=650)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a trial showed."""
@@ -127,6 +146,15 @@ class Result:
     seconds: float
     # How often a retry found its key reserved for a request that was under way, or had been.
     in_flight: int = 0
+
+
+class Writers:
+    """Who makes the submissions of a trial."""
+
+    def __init__(self, seed: int) -> None:
+        self.readings = Writer(seed)
+        # Numbers are of all submissions of a trial.
+        self.issues = Reporter(seed, first=10_000)
 
 
 def run(installation: Installation, trial: Trial, *, name: str) -> Result:
@@ -150,7 +178,7 @@ def _carry_out(installation: Installation, trial: Trial, clients: Clients) -> li
     with clients.looking_on():
         _strike(installation, trial, clients)
         await_settled(installation, clients)
-    after = clients.look_back(repeated_keys=installation.repeated_keys(clients.workspace))
+    after = clients.look_back(installation.look_into_lake(clients.workspace))
     return violations(clients.journal, after)
 
 
@@ -168,7 +196,7 @@ def await_settled(installation: Installation, clients: Clients) -> None:
 
 
 def _strike(installation: Installation, trial: Trial, clients: Clients) -> None:
-    writer, chance = Writer(trial.seed), random.Random(trial.seed)
+    writer, chance = Writers(trial.seed), random.Random(trial.seed)
     victims = _victims(installation, trial, chance)
     if trial.backlog:
         _send_backlog(installation, trial, clients, writer)
@@ -264,7 +292,7 @@ def _strike_from_outside(installation: Installation, trial: Trial, victims: Sequ
             victim.kill()
 
 
-def _send_backlog(installation: Installation, trial: Trial, clients: Clients, writer: Writer) -> None:
+def _send_backlog(installation: Installation, trial: Trial, clients: Clients, writer: Writers) -> None:
     for worker in installation.workers:
         worker.kill()
     _send_round(clients, writer, trial)
@@ -296,10 +324,15 @@ def _take_over_and_wake(installation: Installation, trial: Trial, clients: Clien
     time.sleep(WOKEN_SECONDS)
 
 
-def _send_round(clients: Clients, writer: Writer, trial: Trial) -> None:
+def _send_round(clients: Clients, writers: Writers, trial: Trial) -> None:
+    writer = writers.readings
     if trial.only_garbage:
         clients.begin_sending([writer.garbage() for _ in range(4)])
         return
+    if trial.issues:
+        _send_issues(clients, writers.issues, trial)
+        if trial.point is not None:
+            return
     clients.begin_sending([writer.overlapping() for _ in range(4)])
     clients.begin_sending([writer.overlapping(), writer.overlapping(Form.NDJSON), writer.marked()])
     if trial.uploads and not clients.uploaded:
@@ -307,6 +340,13 @@ def _send_round(clients: Clients, writer: Writer, trial: Trial) -> None:
     if trial.files:
         file = writer.overlapping(Form.FILE)
         clients.begin_sending([file, writer.copy_of(file), _marked_file(writer)])
+
+
+def _send_issues(clients: Clients, reporter: Reporter, trial: Trial) -> None:
+    for _ in range(2):
+        clients.begin_sending([reporter.batch() for _ in range(4)])
+    if trial.files:
+        clients.begin_sending([reporter.batch(Form.FILE, size=60) for _ in range(2)])
 
 
 def _marked_file(writer: Writer) -> Sending:
