@@ -163,12 +163,7 @@ def collect(
         look = _Look(now=now, complete=complete, memory=memory, room_bytes=room)
         for one in _claims(platform, landing, by_folder, look):
             with closing(one):
-                try:
-                    found = _take(platform, by_folder[one.place.folder], one)
-                except OSError as error:
-                    # Its bytes can't be read at the moment; it stays claimed, and holds back no other.
-                    memory.tell_once("file not taken", *one.place.parts, *one.parts, reason=str(error))
-                    continue
+                found = _take_if_readable(platform, by_folder[one.place.folder], one, memory)
             if found is not None:
                 taken.append(found)
     except Unavailable as full:
@@ -245,6 +240,15 @@ def _clear(held: Held, job: files.KnownClaim) -> None:
     remove_folders(held.folder)
 
 
+def _take_if_readable(platform: Stores, feed: Feed, one: Claim, memory: Memory) -> Taken | None:
+    try:
+        return _take(platform, feed, one)
+    except OSError as error:
+        # Its bytes can't be read at the moment; it stays claimed, and holds back no other.
+        memory.tell_once("file not taken", *one.place.parts, *one.parts, reason=str(error))
+        return None
+
+
 def _take(platform: Stores, feed: Feed, one: Claim) -> Taken | None:
     reach("file.claimed")
     target, path = _targeted(feed, one.parts)
@@ -273,9 +277,7 @@ def _take(platform: Stores, feed: Feed, one: Claim) -> Taken | None:
         put_back(platform.data_dir / LANDING, one)
         raise
     job = _new_job(
-        one.job_id,
-        one.place.workspace,
-        feed,
+        *(one.job_id, one.place.workspace, feed),
         target=target,
         name=name,
         size=size,
