@@ -227,12 +227,16 @@ def measure_batches(installation: Installation, *, connections: int, seconds: fl
         timeout=seconds + END_SECONDS_MAX,
     )
     used = cpu_between(before, cpu_seconds(tree(root)))
-    seen: dict[str, object] = json.loads(done.stdout)
-    assert set(seen["statuses"]) == {"202"}, seen["statuses"]
+    seen = json.loads(done.stdout)
+    statuses: Mapping[str, int] = seen["statuses"]
+    # A machine that has other work may not promise durability in time.
+    assert set(statuses) <= {"202", "503"}, statuses
+    per_second = float(str(seen["per_second"])) * statuses.get("202", 0) / sum(statuses.values())
     return {
         "connections": connections,
-        "POST/s": seen["per_second"],
-        "records/s": float(str(seen["per_second"])) * BATCH,
+        "POST/s": per_second,
+        "records/s": per_second * BATCH,
+        "answers": json.dumps(statuses),
         "p50 ms": float(str(seen["p50_seconds"])) * 1000,
         "p99 ms": float(str(seen["p99_seconds"])) * 1000,
         "API CPU ms each": used.get("api", 0.0) / int(str(seen["requests"])) * 1000,
