@@ -16,7 +16,7 @@ from ingest_platform.storage.ledger import Ledger, Transaction
 from ingest_platform.storage.workspaces import Workspace
 
 WORKSPACE = "demo"
-PROJECT = "demo"
+PROJECT = "local"
 CREDENTIALS = "demo-credentials.json"
 # The control plane's scopes; a PAT has them and what reads, an API key has all others.
 CONTROL_SCOPES = ("datasets:admin", "webhooks:admin", "admin")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import AppendTable, Feed
 from ingest_platform.domain.job import Job
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.domain.rejection import Rejection
@@ -14,7 +14,7 @@ from ingest_platform.pipeline.report import RunReport
 from ingest_platform.pipeline.work import work_until_idle
 from ingest_platform.storage import catalog, jobs, outcomes, workspaces
 from ingest_platform.storage.jobs import NewJob
-from ingest_platform.storage.warehouse import rows_of
+from ingest_platform.storage.warehouse import RECORD_COLUMNS, prefix_of, rows_of
 from ingest_platform_tests.making import accept, body_of, new_job
 
 POINT = "mdp_01kqzcjrpyf27tge9dnvsqv8t2"
@@ -93,10 +93,15 @@ def rejections_of(platform: Platform, job_id: str) -> list[Rejection]:
 
 
 def rows(platform: Platform, feed: Feed = FEED, *, without: Iterable[str] = ()) -> list[Row]:
-    """Read the whole table, hidden columns too, in order of its key."""
-    platform.warehouse.ensure([feed.table])
-    order = ", ".join(f'"{name}"' for name in ("workspace", *feed.table.key) if name not in set(without))
-    found = platform.warehouse.query(f"SELECT * FROM {rows_of(feed.table.name)} ORDER BY {order}")
+    """Read the whole table, hidden columns too, in order of its key; the kernel's columns under their own names."""
+    table = feed.table
+    platform.warehouse.ensure([table])
+    key = ("accepted_seq", "record_index") if isinstance(table, AppendTable) else table.key
+    ours = {prefix_of(table) + column.name: column.name for column in RECORD_COLUMNS}
+    named = ", ".join(f'"{name}" AS "{own}"' for name, own in ours.items() if name != own)
+    chosen = f"* EXCLUDE ({', '.join(ours)}), {named}" if named else "*"
+    order = ", ".join(f'"{name}"' for name in ("workspace", *key) if name not in set(without))
+    found = platform.warehouse.query(f"SELECT {chosen} FROM {rows_of(table.name)} ORDER BY {order}")
     return found.drop_columns(list(without)).to_pylist()
 
 

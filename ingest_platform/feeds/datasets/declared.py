@@ -27,7 +27,12 @@ BODY_BYTES_MAX = 64 * 1024
 _DATASET_PATH = f"{ROOT}/{{project}}/{{id}}"
 _TEXT: Schema = {"type": "string"}
 PROJECT = Parameter(
-    name="project", where="path", schema=_TEXT, description="A project of the workspace.", required=True
+    name="project",
+    where="path",
+    schema=_TEXT,
+    description="A project of the workspace.",
+    required=True,
+    example="local",
 )
 DATASET_ID = Parameter(
     name="id",
