@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import LiteralString, Self, TypeAlias, cast
 
 import duckdb
 import psycopg
@@ -66,6 +66,8 @@ MERGED_FILES_MAX = 200
 # Days of one load beyond which its rows lie together and not in a file for each day, as a file takes 6 ms to write:
 # a file of a client's may name any day of ten thousand years. Of files that are written, DuckDB has 100 open at once.
 PARTED_DAYS_MAX = 366
+# Days of inlined rows beyond which they stay inlined: flushing takes 20 to 50 ms a day, and all memory for thousands.
+FLUSHED_DAYS_MAX = 366
 
 # What every table has besides its own columns. `accepted_seq` and `accepted_index` are the place in the order of
 # acceptance of the last record that said what the row says; the others are of the record that first said so.
@@ -407,8 +409,8 @@ class Warehouse:
         # If it can't be parted again now, whoever uses it next tries.
         self._ensured.discard(table.name)
         with self._turns.taken(table.name), closing(self.session()) as session:
-            if self._is_parted(table):
-                session.execute(f"ALTER TABLE {rows_of(table.name)} RESET PARTITIONED BY")
+            if self._day_column(table.name) is not None:
+                _unpart(session, table.name)
         yield
         self._part(table)
         self._ensured.add(table.name)
@@ -416,25 +418,54 @@ class Warehouse:
     def _part(self, table: AppendTable) -> None:
         """Make sure that a table's files are parted by day."""
         with self._turns.taken(table.name), closing(self.session()) as session:
-            if not self._is_parted(table):
-                _part(session, table)
+            if self._day_column(table.name) is None:
+                _part(session, table.name, table.day_column)
 
-    def _is_parted(self, table: AppendTable) -> bool:
+    def _day_column(self, table: str) -> str | None:
+        """Tell by which column's day a table's files are parted; None if they are not."""
         # DuckLake keeps a partition without columns for a table that is no longer parted.
-        looked = """
-            SELECT 1 FROM {0}.ducklake_partition_column JOIN {0}.ducklake_partition_info AS p USING (partition_id)
+        rows = self._look_up(
+            """
+            SELECT c.column_name FROM {0}.ducklake_partition_column AS pc
+            JOIN {0}.ducklake_partition_info AS p USING (partition_id)
             JOIN {0}.ducklake_table AS t ON t.table_id = p.table_id
             JOIN {0}.ducklake_schema AS s USING (schema_id)
-            WHERE t.table_name = %s AND s.schema_name = 'main'
-                AND p.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL
-        """
+            JOIN {0}.ducklake_column AS c ON c.table_id = t.table_id AND c.column_id = pc.column_id
+            WHERE t.table_name = %s AND s.schema_name = 'main' AND pc.transform = 'day'
+                AND p.end_snapshot IS NULL AND t.end_snapshot IS NULL
+                AND s.end_snapshot IS NULL AND c.end_snapshot IS NULL
+            """,
+            table,
+        )
+        return str(rows[0][0]) if rows else None
+
+    def _inlined_days(self, table: str, day_column: str) -> int:
+        """Count the days of a table's inlined rows; those of one day in two places count twice."""
+        places = self._look_up(
+            """
+            SELECT i.table_name FROM {0}.ducklake_inlined_data_tables AS i
+            JOIN {0}.ducklake_table AS t USING (table_id) JOIN {0}.ducklake_schema AS s USING (schema_id)
+            WHERE t.table_name = %s AND s.schema_name = 'main' AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL
+            """,
+            table,
+        )
+        # A time is kept as text there, and begins with its day.
+        count = sql.SQL("SELECT count(DISTINCT left({}, 10)) FROM {}")
+        found = 0
+        for (place,) in places:
+            counted = count.format(sql.Identifier(day_column), sql.Identifier(CATALOG_SCHEMA, str(place)))
+            found += cast("int", self._look_up(counted)[0][0])
+        return found
+
+    def _look_up(self, query: LiteralString | sql.Composed, *values: str) -> list[tuple[object, ...]]:
+        """Ask the lake's catalog directly; `{0}` is its schema."""
+        composed = sql.SQL(query).format(sql.Identifier(CATALOG_SCHEMA)) if isinstance(query, str) else query
         try:
-            with self._connect() as connection:
-                query = sql.SQL(looked).format(sql.Identifier(CATALOG_SCHEMA))
-                return connection.execute(query, [table.name]).fetchone() is not None
+            with closing(self._connect()) as connection:
+                return connection.execute(composed, values).fetchall()
         except psycopg.Error:
             # The original may hold the connection string.
-            raise WarehouseFault(f"PostgreSQL is away: nobody knows how {table.name} is parted") from None
+            raise WarehouseFault("the lake's catalog can't be asked") from None
 
     def inlined_rows(self) -> dict[str, int]:
         """Count the rows of each table that lie in PostgreSQL and not yet in files, its bookkeeping included."""
@@ -521,8 +552,15 @@ class Warehouse:
                 self._flush(table)
 
     def _flush(self, table: str) -> int:
+        """Flush what can be. Rows of very many days stay where they are, and are found there as well."""
+        day_column = self._day_column(table)
+        stays = day_column is not None and self._inlined_days(table, day_column) > FLUSHED_DAYS_MAX
         with closing(self.session()) as session:
-            return sum(_flush(session, schema, name) for schema, name in _tables_of(session, table))
+            return sum(
+                _flush(session, schema, name)
+                for schema, name in _tables_of(session, table)
+                if not (stays and schema == "main")
+            )
 
     def _forget_applied(self, table: str, age: timedelta, *, before: int | None) -> int:
         statement = (
@@ -670,12 +708,16 @@ def _create_partitioned(session: LakeSession, table: AppendTable) -> None:
     """Create what an append table's files are parted in: a day of it is read without opening the others."""
     if not _exists(session, table.name):
         _create(session, rows_of(table.name), columns_of(table))
-        _part(session, table)
+        _part(session, table.name, table.day_column)
 
 
-def _part(session: LakeSession, table: AppendTable) -> None:
-    day = quoted(table.day_column)
-    session.execute(f"ALTER TABLE {rows_of(table.name)} SET PARTITIONED BY (year({day}), month({day}), day({day}))")
+def _part(session: LakeSession, table: str, day_column: str) -> None:
+    day = quoted(day_column)
+    session.execute(f"ALTER TABLE {rows_of(table)} SET PARTITIONED BY (year({day}), month({day}), day({day}))")
+
+
+def _unpart(session: LakeSession, table: str) -> None:
+    session.execute(f"ALTER TABLE {rows_of(table)} RESET PARTITIONED BY")
 
 
 def _exists(session: LakeSession, name: str) -> bool:

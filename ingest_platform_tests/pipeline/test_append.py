@@ -11,6 +11,7 @@ from ingest_platform.domain.feed import AppendTable, Column
 from ingest_platform.domain.outcome import Outcome
 from ingest_platform.pipeline.dedupe import repeated_keys
 from ingest_platform.pipeline.load import load_records
+from ingest_platform.storage import warehouse
 from ingest_platform.storage.warehouse import INLINED_ROWS_MAX, PARTED_DAYS_MAX, Warehouse, applied_of, rows_of
 from ingest_platform_tests.pipeline.lake_records import job, open_lake, outcomes
 
@@ -158,3 +159,17 @@ def test_a_table_that_a_dead_process_left_unparted_is_parted_again(
     with open_lake(database_url, tmp_path) as next_one:
         _load_days(next_one, 1, days=3, rows=INLINED_ROWS_MAX * 2)
     assert _files(tmp_path) == THREE_DAYS
+
+
+def test_inlined_rows_of_very_many_days_stay_inlined_and_hold_nothing_up(
+    lake: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load_days(lake, 1, days=3, rows=9)
+    before = _rows(lake)
+    monkeypatch.setattr(warehouse, "FLUSHED_DAYS_MAX", 2)
+    lake.maintain(snapshot_age=timedelta(0))
+    assert lake.inlined_rows()[TABLE.name] == 9
+    monkeypatch.setattr(warehouse, "FLUSHED_DAYS_MAX", 3)
+    lake.maintain(snapshot_age=timedelta(0))
+    assert lake.inlined_rows()[TABLE.name] == 0
+    assert _rows(lake) == before
