@@ -157,8 +157,12 @@ def declare_ingest(
 
 
 def _event(handler: Handler, body_bytes_max: int) -> ApiRoute:
-    named = [{"properties": {name: {"type": "string"}}, "required": [name]} for name in ("title", "external_id")]
-    schema = {**wire.record_schema(EVENT_CONTRACT, source={"default": "custom_api"}), "anyOf": named}
+    # The contract lets them be blank here, and with that goes its pattern.
+    text = {"pattern": wire.WITHOUT_NUL_PATTERN}
+    record = wire.record_schema(EVENT_CONTRACT, source={**text, "default": "custom_api"}, external_id=text)
+    said = {"type": "string", "pattern": wire.NOT_BLANK_PATTERN}
+    named = [{"properties": {name: said}, "required": [name]} for name in ("title", "external_id")]
+    schema = {**record, "anyOf": named}
     example = {"source": "custom_api", "external_id": "db-3-disk", "title": "Disk of db-3 is 95 % full"}
     description = (
         "At least one of `title` and `external_id` is needed. A title that is left out is the external id; an external "

@@ -10,7 +10,7 @@ from ingest_platform.domain.errors import Detail, Malformed, Refusal, Unreadable
 from ingest_platform.domain.job import Job, JobState
 from ingest_platform.domain.rejection import Problem
 from ingest_platform.domain.timestamps import format_instant
-from ingest_platform.feeds.issues.contract import CONTRACT, URL_PATTERN
+from ingest_platform.feeds.issues.contract import CONTRACT, NO_NUL_PATTERN, URL_PATTERN
 from ingest_platform.pipeline.documents import BOM, split_document
 from ingest_platform.pipeline.records import BLANKS
 
@@ -210,7 +210,10 @@ def _result(job: Job) -> Shown:
 # Schemas
 
 # The contract's rules, written such that all readers of a schema read them alike.
-_NOT_BLANK_PATTERN = "[^" + "".join(f"\\u{ord(each):04x}" for each in WHITE_SPACE) + "]"
+_BLANK = "".join(f"\\u{ord(each):04x}" for each in WHITE_SPACE)
+NOT_BLANK_PATTERN = f"[^{_BLANK}]"
+WITHOUT_NUL_PATTERN = r"^[^\u0000]*$"
+_NOT_BLANK_WITHOUT_NUL_PATTERN = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
 _URL_PATTERN = r'^https?://[^\u0000-\u0020\u007f-\u00a0"<>\\]+$'
 
 
@@ -233,7 +236,8 @@ def _field_schema(field: Field) -> Shown:
         schema["maxLength"] = field.length_max
     if not field.blank_allowed:
         schema["minLength"] = 1
-        schema["pattern"] = _NOT_BLANK_PATTERN
+        free_of_nul = field.pattern == NO_NUL_PATTERN
+        schema["pattern"] = _NOT_BLANK_WITHOUT_NUL_PATTERN if free_of_nul else NOT_BLANK_PATTERN
     if field.pattern == URL_PATTERN:
         schema["pattern"] = _URL_PATTERN
     if field.choices:
