@@ -1,19 +1,29 @@
-"""What no schema can tell Schemathesis of our API: how bodies that are no JSON are written, and what a text can't show.
+"""What no schema can tell Schemathesis of our API: which ids exist, how a webhook is signed, what a text can't show.
 
-Schemathesis loads it in its own process (SCHEMATHESIS_HOOKS). What is tried, and for how long: `test_truth.py`.
+Schemathesis loads it in its own process (SCHEMATHESIS_HOOKS). What is tried, and for how long: `test_truth.py`; what
+there is before it begins: `known.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import requests
 import schemathesis
 from schemathesis.core import Body
 from schemathesis.core.failures import AcceptedNegativeData, Failure
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import EnsureResourceAvailability, RejectedPositiveData
 from schemathesis.transport.serialization import serialize_binary
 
 from ingest_platform.api.jobs import WAIT_SECONDS_MAX as LONGEST_WAIT_SECONDS
+from ingest_platform.pipeline.signature import HUB_SIGNATURE_HEADER, SIGNATURE_HEADER, sign
+from ingest_platform_tests.api.known import FILE, Known
+from ingest_platform_tests.feeds.issues.connectors import payloads
 
 # A cursor is signed, `from` is not after `to`, a key is used for one body: none of it is a property of a text. A CSV,
 # which is no JSON value and so has no schema, is not empty.
@@ -26,6 +36,7 @@ ITEMS_BEYOND_A_SCHEMA = frozenset({"not_found", "not_finite"})
 WAIT_SECONDS_MAX = 1
 # Of an issue: that a number fits a double or a 64-bit integer, wherever in it the number is.
 MESSAGE_BEYOND_A_SCHEMA = "A number"
+INBOUND = "POST /v1/webhooks/inbound/{connector_id}"
 # Of a dataset's schema: that names differ in more than case and are not reserved; and what is said above, in its words.
 TEXTS_BEYOND_A_SCHEMA = ("Invalid field name", "The cursor", "This Idempotency-Key")
 FILES = ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet")
@@ -40,11 +51,59 @@ def as_it_is(_: schemathesis.SerializationContext, value: Body) -> bytes:
 
 
 @schemathesis.hook
-def before_call(_: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, object]) -> None:  # noqa: ARG001
-    """Shorten a wait that is allowed; one that is not is sent as it is."""
+def before_call(_: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, object]) -> None:
+    """Shorten a wait that is allowed, speak of what there is, and sign as a tool does."""
     wait = str((case.query or {}).get("wait", ""))
+    # One that is not allowed is sent as it is.
     if wait.isascii() and wait.isdigit() and WAIT_SECONDS_MAX < int(wait) <= LONGEST_WAIT_SECONDS:
         case.query["wait"] = WAIT_SECONDS_MAX
+    _put_known(case)
+    if case.operation.label == INBOUND and not {SIGNATURE_HEADER, HUB_SIGNATURE_HEADER} & set(case.headers or {}):
+        # What it makes up as a signature is refused, which is to be tried, too.
+        kwargs["auth"] = _signed
+        if isinstance(case.body, dict) and not _is_wrong(case, ParameterLocation.BODY):
+            case.body = {**payloads.JIRA, **case.body}
+
+
+def _signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    body = request.body or b""
+    request.headers[SIGNATURE_HEADER] = sign(_known().secret, body.encode() if isinstance(body, str) else body)
+    return request
+
+
+def _put_known(case: schemathesis.Case) -> None:
+    """Replace ids that are made up by some that exist, where an id of that form is allowed."""
+    operation = case.operation.definition.raw.get("operationId", "")
+    for name in _known().in_path.get(operation, {}):
+        if name in case.path_parameters and not _is_wrong(case, ParameterLocation.PATH):
+            case.path_parameters[name] = _next("in_path", operation, name)
+    body = case.body
+    if not isinstance(body, dict) or _is_wrong(case, ParameterLocation.BODY):
+        return
+    for name in _known().in_body.get(operation, {}):
+        given = body.get(name)
+        if given:
+            # As many as were given: what may be done once with each is not used up by one list.
+            fresh = _next("in_body", operation, name)
+            case.body = {**body, name: [fresh] * len(given) if isinstance(given, list) else fresh}
+
+
+def _is_wrong(case: schemathesis.Case, where: ParameterLocation) -> bool:
+    return case.meta is not None and case.meta.is_negative_at(where)
+
+
+@cache
+def _known() -> Known:
+    return msgspec.json.decode(Path(FILE).read_bytes(), type=Known)
+
+
+@cache
+def _turns(where: str, operation: str, name: str) -> Iterator[str | int]:
+    return cycle(getattr(_known(), where)[operation][name])
+
+
+def _next(where: str, operation: str, name: str) -> str | int:
+    return next(_turns(where, operation, name))
 
 
 @schemathesis.hook
@@ -64,16 +123,16 @@ def filter_failure(_: schemathesis.HookContext, failure: Failure, case: schemath
         return "positive test case" not in failure.message
     if not isinstance(failure, RejectedPositiveData) or response.status_code not in {400, 422}:
         return True
-    return _is_of_a_schema(response.json()["error"])
+    # A payload is the tool's, of which there is no schema.
+    return case.operation.label != INBOUND and not _is_beyond_a_schema(response.json()["error"])
 
 
-def _is_of_a_schema(error: str | Mapping[str, Any]) -> bool:
-    """Tell whether a schema could have said that what was sent is wrong."""
+def _is_beyond_a_schema(error: str | Mapping[str, Any]) -> bool:
     if isinstance(error, str):
-        return not error.startswith(TEXTS_BEYOND_A_SCHEMA)
+        return error.startswith(TEXTS_BEYOND_A_SCHEMA)
     if error["code"] == "invalid_items":
-        return not ITEMS_BEYOND_A_SCHEMA.issuperset(detail["code"] for detail in error["details"])
+        return ITEMS_BEYOND_A_SCHEMA.issuperset(detail["code"] for detail in error["details"])
     fields = error.get("details")
-    if isinstance(fields, dict) and FIELDS_BEYOND_A_SCHEMA.issuperset(fields):
-        return False
-    return error["code"] not in BEYOND_A_SCHEMA and not error["message"].startswith(MESSAGE_BEYOND_A_SCHEMA)
+    if isinstance(fields, dict) and fields and FIELDS_BEYOND_A_SCHEMA.issuperset(fields):
+        return True
+    return error["code"] in BEYOND_A_SCHEMA or error["message"].startswith(MESSAGE_BEYOND_A_SCHEMA)

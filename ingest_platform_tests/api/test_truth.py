@@ -18,6 +18,7 @@ import pytest
 from ingest_platform.feeds import discover
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.storage import jobs, keys, workspaces
+from ingest_platform_tests.api.known import make_known
 from ingest_platform_tests.pipeline.working import work
 from ingest_platform_tests.serving import CONFIG, OTHER_SITE_CONFIG, Site
 
@@ -28,6 +29,9 @@ SECONDS_MAX = 600
 # An answer that takes longer is one that never comes; on a machine that is busy with much else, all take long.
 REQUEST_SECONDS_MAX = 30
 SEED = 20260506
+# One route for each tool, alike but for a few fields: three stand for all, but not in the long version.
+ALIKE = "^send_(servicenow|pagerduty|opsgenie|linear|zendesk)_issue$"
+EXAMPLES_MAX = 8
 
 
 def work_all(platform: Platform) -> None:
@@ -55,8 +59,8 @@ def working(platform: Platform) -> Iterator[None]:
 
 
 @pytest.fixture
-def busy(site: Site) -> Iterator[Site]:
-    """Serve without a rate in the way, with a finished job to look at, and work what comes."""
+def busy(site: Site, tmp_path: Path) -> Iterator[Site]:
+    """Serve without a rate in the way, with a finished job to look at and what the hooks know, and work what comes."""
     unlimited = {feed.name: 1_000_000 for feed in discover()}
     with site.platform.ledger.transaction() as tx:
         workspaces.put(tx, workspaces.Workspace(name="acme", projects=["local"], rate_limits=unlimited))
@@ -66,6 +70,7 @@ def busy(site: Site) -> Iterator[Site]:
         for config in (CONFIG, OTHER_SITE_CONFIG, "mdp_unknown")
     ]
     assert site.client.post("/v1/machine-data/import-jobs", json={"items": items}).status_code == 202
+    make_known(site, tmp_path)
     with working(site.platform):
         yield site
 
@@ -101,7 +106,7 @@ def _schemathesis(site: Site, folder: Path, *options: str, kind: str = "api") ->
 
 def _require_all_well(site: Site, said: subprocess.CompletedProcess[str]) -> None:
     assert said.returncode == 0, said.stdout[-20_000:] + said.stderr[-2_000:]
-    assert "No issues found" in said.stdout, said.stdout[-5_000:]
+    assert "No issues found" in said.stdout, said.stdout[-20_000:]
     # Whatever was accepted on the way came to its end, and the process still serves.
     work_all(site.platform)
     with site.platform.ledger.connection() as tx:
@@ -111,7 +116,8 @@ def _require_all_well(site: Site, said: subprocess.CompletedProcess[str]) -> Non
 
 @pytest.mark.parametrize("phase", ["examples,coverage", "fuzzing", "stateful"])
 def test_the_document_is_true(busy: Site, tmp_path: Path, phase: str) -> None:
-    _require_all_well(busy, _schemathesis(busy, tmp_path, "--phases", phase, "--max-examples", "12"))
+    bounds = ("--max-examples", str(EXAMPLES_MAX), "--exclude-operation-id-regex", ALIKE)
+    _require_all_well(busy, _schemathesis(busy, tmp_path, "--phases", phase, *bounds))
 
 
 def test_the_document_is_true_of_the_control_plane(busy: Site, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""What there is before Schemathesis asks: patterns with something to change, their issues, and a connector.
+
+It is made over HTTP and in the ledger, and told to the hooks in a file: no schema says which ids there are. How it is
+used is in `schemathesis_hooks.py`.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from string import ascii_lowercase
+
+import httpx
+import msgspec
+
+from ingest_platform.declaring import apply
+from ingest_platform.feeds import discover
+from ingest_platform.feeds.issues import FEED, memberships, pattern_changes
+from ingest_platform_tests.pipeline.working import work
+from ingest_platform_tests.serving import Site
+
+# Where the hooks find it: in the folder that Schemathesis runs in.
+FILE = "known.json"
+# What can be done once with each of: wordings split off, changes undone, pins undone, patterns merged. A run of the
+# default suite does each some dozens of times; what is done twice is a conflict, which the document allows.
+EACH = 60
+SEED = 20260506
+SECRET = "whsec_" + "0123456789abcdef" * 2
+CONNECTOR = "con-jira-main"
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Ids that exist, by operation and by the name that the path or the body has for them; and a connector's secret."""
+
+    in_path: Mapping[str, Mapping[str, Sequence[str]]]
+    in_body: Mapping[str, Mapping[str, Sequence[str | int]]]
+    secret: str
+
+
+def make_known(site: Site, folder: Path) -> None:
+    """Make it, and write it into the folder."""
+    _declare_connector(site, folder)
+    issues = _store_issues(site, 4 + 3 * EACH)
+    patterns = _patterns(site)
+    assert len(set(patterns)) == len(issues), "No two are alike."
+    split, undone, pinned_to, merged = patterns[:4]
+    shares = [patterns[start : start + EACH] for start in range(4, len(patterns), EACH)]
+    with site.platform.ledger.transaction() as tx:
+        for into, others in ((split, shares[0]), (undone, shares[1])):
+            pattern_changes.merge(tx, workspace="acme", pattern_ids=others, into=into, by="key")
+        pins = issues[-EACH:]
+        pattern_changes.pin(tx, workspace="acme", pattern_id=pinned_to, issue_ids=pins, by="key")
+        changes = pattern_changes.changes_of(tx, workspace="acme", pattern_id=undone)
+        fingerprints = memberships.of_pattern(tx, workspace="acme", pattern_id=split).fingerprints
+    ids = {"issue_id": issues, "pattern_id": patterns}
+    known = Known(
+        in_path={
+            **dict.fromkeys(
+                ("get_issue", "change_issue", "list_issue_history", "get_issue_pattern", "get_pattern"), ids
+            ),
+            "split_pattern": {"pattern_id": [split]},
+            "undo_pattern": {"pattern_id": [undone]},
+            **{each: {"pattern_id": [pinned_to]} for each in ("pin_pattern", "unpin_pattern")},
+            "merge_pattern": {"pattern_id": [merged]},
+            "receive_webhook": {"connector_id": [CONNECTOR]},
+        },
+        in_body={
+            "split_pattern": {"fingerprints": fingerprints},
+            "undo_pattern": {"change_id": [each.change for each in changes]},
+            **{each: {"issue_ids": pins} for each in ("pin_pattern", "unpin_pattern")},
+            "merge_pattern": dict.fromkeys(("into", "pattern_ids"), shares[2]),
+        },
+        secret=SECRET,
+    )
+    (folder / FILE).write_bytes(msgspec.json.encode(known))
+
+
+def _declare_connector(site: Site, folder: Path) -> None:
+    file = folder / "connectors.yaml"
+    file.write_text(f"connectors: [{{workspace: acme, id: {CONNECTOR}, type: jira, secret_env: SECRET}}]")
+    apply(site.platform.ledger, [file], feeds=discover(), read_variable={"SECRET": SECRET}.get)
+
+
+def _store_issues(site: Site, count: int) -> list[str]:
+    """Send issues of which no two are alike, and work them off; their ids."""
+    words = _words()
+    records = [
+        {"source": "jira", "external_id": f"KNOWN-{number}", "title": " ".join(next(words) for _ in range(4))}
+        for number in range(count)
+    ]
+    answer = httpx.post(
+        f"{site.url}/v1/ingest/batch", json={"records": records}, headers=site.bearer("ingest:write"), timeout=60
+    )
+    assert answer.status_code == 202, answer.text
+    work(site.platform, FEED)
+    return answer.json()["issue_ids"]
+
+
+def _patterns(site: Site) -> list[str]:
+    """Read the pattern of each wording, the first first."""
+    with site.platform.ledger.connection() as tx:
+        rows = tx.execute("SELECT pattern_id FROM issue_fingerprints WHERE workspace = 'acme' ORDER BY seq")
+        return [pattern_id for (pattern_id,) in rows]
+
+
+def _words() -> Iterator[str]:
+    """Make up words, the same every time."""
+    chance = random.Random(SEED)
+    while True:
+        yield "".join(chance.choices(ascii_lowercase, k=10))
