@@ -3,6 +3,7 @@
 from ingest_platform.domain.feed import DeclaredKind, Feed
 from ingest_platform.feeds.datasets.applied import keep
 from ingest_platform.feeds.datasets.contract import EXAMPLE_FIELDS, NAME, contract_of
+from ingest_platform.feeds.datasets.dataset_look import TOUCHED
 from ingest_platform.feeds.datasets.load import table_of
 from ingest_platform.feeds.datasets.registry import DESCRIPTION_CHARACTERS_MAX, NAME_PATTERN, TEXT_PATTERN
 from ingest_platform.feeds.datasets.shapes import find_shape
@@ -19,6 +20,8 @@ FEED = Feed(
     # The example's, which no dataset has: ids begin with 1.
     table=table_of(dataset_id=0, project="example", fields=EXAMPLE_FIELDS),
     shapes=find_shape,
+    aspects=(TOUCHED,),
+    quota=True,
     kinds=(
         DeclaredKind(
             section="datasets",

@@ -1,9 +1,9 @@
-"""The routes of datasets: the control plane. What is promised stands in `declared.py`, the words in `wire.py`."""
+"""The routes of datasets, and the words in which all of them refuse. Each part has a module of its own."""
 
 from ingest_platform.api.problems import Family
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Services
-from ingest_platform.feeds.datasets import asking, declared, wire
+from ingest_platform.feeds.datasets import asking, declared, ingesting, wire
 
 FAMILY = Family(
     name="DatasetProblem",
@@ -15,4 +15,4 @@ FAMILY = Family(
 
 def routes(services: Services) -> list[ApiRoute]:
     """Declare the routes. A path is answered by the first that fits, and the control plane's have ids at their end."""
-    return [*asking.routes(services), *declared.routes(services)]
+    return [*asking.routes(services), *declared.routes(services), *ingesting.routes(services)]

@@ -213,8 +213,21 @@ def as_row(contract: Contract, cells: Sequence[object], index: int) -> pl.DataFr
     return pl.DataFrame({**numbers, **named})
 
 
+# Each naughty text, each number near an edge and each JSON type, in a field of each kind.
+TOKENS = (*NUMBERS, *BIG_NUMBERS, *map(json.dumps, NAUGHTY), "true", "false", "null", "[]", "[1]", "{}", '{"a":1}')
+# `timestamp` itself is reserved.
+EVERY_KIND = {"string": "string", "number": "number", "boolean": "boolean", "timestamp_": "timestamp"}
+
+
+def with_token(name: str, token: str) -> bytes:
+    members = {"timestamp": '"2026-06-10T11:00:00Z"', "context": "{}", "string": '""', "number": "0"}
+    members |= {"boolean": "true", "timestamp_": '"2026-06-10T11:00:00Z"', name: token}
+    return ("{" + ",".join(f"{json.dumps(each)}:{text}" for each, text in members.items()) + "}").encode()
+
+
 @given(case=cases())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example((EVERY_KIND, [with_token(name, token) for name in ("context", *EVERY_KIND) for token in TOKENS]))
 @example(
     (
         dict.fromkeys(HOSTILE_NAMES[12:], "string"),
