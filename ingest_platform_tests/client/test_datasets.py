@@ -12,14 +12,9 @@ from pathlib import Path
 import pytest
 
 from ingest_platform.client import AsyncClient, Client, Forbidden, QuotaExceeded, RecordsRejected, working
-from ingest_platform.feeds import discover
 from ingest_platform.feeds.datasets import registry
 from ingest_platform.storage import keys, workspaces
 from ingest_platform_tests.serving import Site
-
-pytestmark = pytest.mark.skipif(
-    "datasets" not in {feed.folder for feed in discover()}, reason="the feed of datasets is not served yet"
-)
 
 FIELDS = {"country": "string", "amount": "number"}
 GOOD: Mapping[str, object] = {"timestamp": "2026-05-06T10:15:00Z", "context": {}, "country": "RO", "amount": 1.5}
@@ -98,13 +93,13 @@ def test_what_the_key_may_not_do_is_told(site: Site, made: Made) -> None:
         stranger.dataset(made.id).send(GOOD)
 
 
-def test_a_quota_that_is_used_up_ends_the_sending(site: Site) -> None:
+def test_a_quota_that_is_used_up_ends_the_sending(site: Site, made: Made) -> None:
     with site.platform.ledger.transaction() as tx:
         workspaces.put(tx, workspaces.Workspace(name="small", projects=("local",), quotas={"datasets": 5}))
         dataset = registry.create(tx, workspace="small", project="local", name="trips", description="")
         registry.register_schema(tx, dataset, FIELDS)
         key = keys.issue(tx, keys.NewKey(workspace="small", project="local", scopes=("datasets:write",)))
-    with Client(site.url, key.token) as client, pytest.raises(QuotaExceeded) as raised:
+    with Client(made.url, key.token) as client, pytest.raises(QuotaExceeded) as raised:
         client.dataset(dataset.id, fields=FIELDS).send_many([GOOD] * 6)
     assert (raised.value.quota["limit"], raised.value.quota["requested"]) == (5, 6)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ingest_platform.feeds import discover
 from ingest_platform.feeds.datasets import registry
 from ingest_platform.storage import keys, workspaces
 from ingest_platform_tests.serving import CONFIG, Site
@@ -39,8 +38,6 @@ def names(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=["datasets", "others", "awaited"])
 def test_an_example_prints_what_it_says(names: Mapping[str, object], example: str) -> None:
-    if "dataset(" in example and "datasets" not in {feed.folder for feed in discover()}:
-        pytest.skip("the feed of datasets is not served yet")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(example, "docs/client.md", "exec"), dict(names))

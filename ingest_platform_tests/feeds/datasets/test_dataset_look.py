@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ingest_platform.domain.feed import Feed
-from ingest_platform.feeds.datasets import registry
-from ingest_platform.feeds.datasets.contract import EXAMPLE_FIELDS, NAME, contract_of
+from ingest_platform.feeds.datasets import FEED, registry
 from ingest_platform.feeds.datasets.dataset_look import SCHEMA_CONFORMITY, TOUCHED, look
-from ingest_platform.feeds.datasets.load import table_of
-from ingest_platform.feeds.datasets.shapes import find_shape
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.work import work_until_idle
 from ingest_platform.storage import workspaces
@@ -19,19 +15,6 @@ from ingest_platform.storage.warehouse import rows_of
 from ingest_platform_tests.making import accept, body_of, new_job
 
 FIELDS = {"country": "string", "amount": "number", "ctid": "boolean", "at": "timestamp"}
-# Of the feed, what a load needs.
-FEED = Feed(
-    name=NAME,
-    folder=NAME,
-    title="Datasets",
-    job_prefix="ds_job_",
-    contract=contract_of(EXAMPLE_FIELDS),
-    envelope_key="records",
-    rate_per_minute=1,
-    write_scope="datasets:write",
-    table=table_of(dataset_id=0, project="example", fields=EXAMPLE_FIELDS),
-    shapes=find_shape,
-)
 WHEN = "2026-05-06T10:15:00Z"
 
 
@@ -56,7 +39,7 @@ def _send(platform: Platform, dataset_id: int, *countries: object) -> str:
     ]
     (job,) = accept(
         platform.ledger,
-        replace(new_job(body_of(records, envelope_key="records"), feed=NAME), target=str(dataset_id)),
+        replace(new_job(body_of(records, envelope_key="records"), feed=FEED.name), target=str(dataset_id)),
     )
     work_until_idle(
         platform, FEED, day=None, run_id="run-1", linger_seconds=0.0, stop=lambda: False, wait=lambda _: True
