@@ -1,4 +1,7 @@
-"""What a run tells the people who look at it in the UI: tally, reasons, loads, seconds. Never a value of a record."""
+"""What a run tells the people who look at it in the UI: tally, reasons, loads, seconds, and what a feed looks at.
+
+Values of records are shown only where a feed's own aspect does so.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
