@@ -98,9 +98,14 @@ class RecordReader:
         if b"\\" in raw:
             return True
         skeleton = b"".join(raw.split(b'"')[::2])
-        if skeleton.count(b"{") + skeleton.count(b"[") > 1 or _DOUBTED_NUMBER(skeleton):
+        if _DOUBTED_NUMBER(skeleton):
             return True
-        return len(_flat_keys(raw)) != skeleton.count(b":")
+        members = _flat_keys(raw)
+        within = [each for each in map(bytes, members.values()) if each.startswith(b"{")]
+        if skeleton.count(b"{") + skeleton.count(b"[") != 1 + len(within):
+            return True
+        # Of the record and of the flat objects in it together: a repeated key has a colon of its own.
+        return len(members) + sum(len(_flat_keys(each)) for each in within) != skeleton.count(b":")
 
     def problems(self, raw: bytes) -> tuple[Problem, ...]:
         """List everything that is wrong with a record: what concerns it as a whole, then its fields in order."""
