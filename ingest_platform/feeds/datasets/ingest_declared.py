@@ -25,7 +25,10 @@ _DATASET_ID = Parameter(
     name="dataset_id",
     where="path",
     schema=_ID,
-    description="The dataset's id, a positive integer; a dataset of the key's project.",
+    description=(
+        "The dataset's id, a positive integer; a dataset of the key's project. An `X-Loguro-Dataset-Id` that is sent "
+        "beside it must agree."
+    ),
     required=True,
     example="13",
 )
@@ -33,7 +36,7 @@ _HEADER = Parameter(
     name=DATASET_ID_HEADER,
     where="header",
     schema=_ID,
-    description="The dataset's id. Where the path has one too, they must agree.",
+    description="The dataset's id, a positive integer; a dataset of the key's project.",
     example="13",
 )
 _DRY_RUN = Parameter(
@@ -116,7 +119,7 @@ def _answers(schema: Schema, example: object) -> Mapping[int, Answer]:
 
 def declare_ingest(*, send_record: Handler, send_batch: Handler, body_bytes_max: int) -> list[ApiRoute]:
     """Declare the routes, with their limit; those without an id in the path speak of the default dataset."""
-    path, by_id, by_default = f"{ROOT}/{{dataset_id}}", (_DATASET_ID, _HEADER), (_HEADER,)
+    path, by_id, by_default = f"{ROOT}/{{dataset_id}}", (_DATASET_ID,), (_HEADER,)
     return [
         _single(send_record, body_bytes_max, ROOT, by_default, suffix="_to_default", more=_DEFAULT),
         _batch(send_batch, body_bytes_max, f"{ROOT}/batch", by_default, suffix="_to_default", more=_DEFAULT),
