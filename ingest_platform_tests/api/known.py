@@ -1,4 +1,4 @@
-"""What there is before Schemathesis asks: patterns with something to change, their issues, and a connector.
+"""What there is before Schemathesis asks: patterns with something to change, issues, a connector, datasets.
 
 It is made over HTTP and in the ledger, and told to the hooks in a file: no schema says which ids there are. How it is
 used is in `schemathesis_hooks.py`.
@@ -14,6 +14,7 @@ import msgspec
 
 from ingest_platform.declaring import apply
 from ingest_platform.feeds import discover
+from ingest_platform.feeds.datasets import registry
 from ingest_platform.feeds.issues import FEED, memberships, pattern_changes
 from ingest_platform_tests.pipeline.working import work
 from ingest_platform_tests.serving import Site
@@ -25,6 +26,9 @@ FILE = "known.json"
 EACH = 60
 SEED = 20260506
 SECRET = "whsec_" + "0123456789abcdef" * 2
+PROJECT = "shop"
+# The fields that its dataset declares, with a value each.
+DATASET_RECORD = {"amount": 2.5}
 CONNECTOR = "con-jira-main"
 
 
@@ -51,6 +55,7 @@ def make_known(site: Site, folder: Path) -> None:
         pattern_changes.pin(tx, workspace="acme", pattern_id=pinned_to, issue_ids=pins, by="key")
         changes = pattern_changes.changes_of(tx, workspace="acme", pattern_id=undone)
         fingerprints = memberships.of_pattern(tx, workspace="acme", pattern_id=split).fingerprints
+    datasets = _datasets(site)
     ids = {"issue_id": issues, "pattern_id": patterns}
     known = Known(
         in_path={
@@ -62,6 +67,7 @@ def make_known(site: Site, folder: Path) -> None:
             **{each: {"pattern_id": [pinned_to]} for each in ("pin_pattern", "unpin_pattern")},
             "merge_pattern": {"pattern_id": [merged]},
             "receive_webhook": {"connector_id": [CONNECTOR]},
+            **datasets,
         },
         in_body={
             "split_pattern": {"fingerprints": fingerprints},
@@ -100,6 +106,32 @@ def _patterns(site: Site) -> list[str]:
     with site.platform.ledger.connection() as tx:
         rows = tx.execute("SELECT pattern_id FROM issue_fingerprints WHERE workspace = 'acme' ORDER BY seq")
         return [pattern_id for (pattern_id,) in rows]
+
+
+def _datasets(site: Site) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """Make a default dataset to send to and to ask, and others to register schemas of and to delete; what to name."""
+    with site.platform.ledger.transaction() as tx:
+        made = [
+            registry.create(tx, workspace="acme", project=PROJECT, name=f"known {number}", description="")
+            for number in range(1 + 2 * EACH)
+        ]
+        registry.register_schema(tx, made[0], dict.fromkeys(DATASET_RECORD, "number"))
+    asked, *others = (str(each.id) for each in made)
+    project = {"project": [PROJECT]}
+    of_project = (
+        "list_datasets",
+        "create_dataset",
+        "get_schema_of_default_dataset",
+        "register_schema_of_default_dataset",
+    )
+    of_one = ("get_dataset", "change_dataset", "get_schema_of_dataset", "query_dataset")
+    return {
+        **dict.fromkeys(of_project, project),
+        **{each: {**project, "id": [asked]} for each in of_one},
+        "register_schema_of_dataset": {**project, "id": others[:EACH]},
+        "delete_dataset": {**project, "id": others[EACH:]},
+        **{each: {"dataset_id": [asked]} for each in ("send_record", "send_records")},
+    }
 
 
 def _words() -> Iterator[str]:
