@@ -162,6 +162,13 @@ def test_the_time_is_told_with_its_zone(path: Path) -> None:
     assert told == []
 
 
+@ours
+def test_polars_calls_no_python_back(path: Path) -> None:
+    """Its threads would wait for the interpreter's lock, held by a thread that waits for them: both stand still."""
+    called = {node.attr for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute)}
+    assert called.isdisjoint({"map_batches", "map_elements", "map_groups"})
+
+
 @everywhere
 def test_nothing_is_left_to_be_done(path: Path) -> None:
     # Put together here, so that this line is not found.

@@ -44,15 +44,7 @@ def check(
 ) -> CheckedFrame:
     """Split a parsed frame. Raises a Fault if a check could not be carried out."""
     schema = _schema_of(contract)
-    typed = parsed.frame.with_columns(
-        expression
-        for field in contract.fields
-        if field.kind is Kind.TIMESTAMP
-        for expression in (
-            instants(pl.col(column_of(field.name))).alias(column_of(field.name)),
-            pl.col(column_of(field.name)).alias(_sent(field)),
-        )
-    )
+    typed = _with_instants(parsed.frame, contract)
     failed = schema.failures(typed)
     good = _without(typed, failed).select(parsed.frame.columns)
     rejections = [*parsed.rejections, *_rejections(typed, failed, parsed)]
@@ -64,6 +56,16 @@ def check(
     rejections.sort(key=lambda rejection: (rejection.submission, rejection.record_index))
     assert parsed.count == good.height + len(rejections)
     return CheckedFrame(accepted=good, rejections=rejections, received=parsed.count, counts=parsed.counts)
+
+
+def _with_instants(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Read the timestamps; what was sent stands beside each."""
+    columns: list[pl.Series] = []
+    for field in contract.fields:
+        if field.kind is Kind.TIMESTAMP:
+            sent = frame[column_of(field.name)]
+            columns += [instants(sent), sent.alias(_sent(field))]
+    return frame.with_columns(columns)
 
 
 Failures = dict[int, list[tuple[int, Problem]]]
