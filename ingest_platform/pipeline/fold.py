@@ -105,10 +105,7 @@ def fold_statements(table: FoldedTable) -> FoldStatements:
     """Make the statements that fold staged records into a table."""
     hashed = quoted(table.identity)
     return FoldStatements(
-        find_hits=f"""
-            CREATE TEMP TABLE {HITS} AS SELECT r.{hashed}, TRUE AS is_hit FROM {rows_of(table.name)} AS r
-            SEMI JOIN (SELECT {hashed} FROM {STAGED} WHERE workspace <> '') AS s ON r.{hashed} = s.{hashed}
-        """,
+        find_hits=_find_hits(table),
         count_omitted=_count_omitted(table),
         find_doubted=_find_doubted(table),
         find_nothing=_find_nothing(table),
@@ -136,16 +133,32 @@ def fold_statements(table: FoldedTable) -> FoldStatements:
             WHERE d.is_stale AND d.staged_row NOT IN (FROM {KNOWN})
         """,
         count_strangers=f"SELECT count(*) FROM {STORED} AS r ANTI JOIN {STAGED} AS s ON {same_key(table, 'r', 's')}",
-        delete_by_hash=f"""
-            DELETE FROM {rows_of(table.name)} WHERE {hashed} IN (SELECT {hashed} FROM {WRITTEN} WHERE is_stored)
-        """,
-        delete_by_key=f"""
-            DELETE FROM {rows_of(table.name)} AS r USING {WRITTEN} AS w
-            WHERE w.is_stored AND r.{hashed} = w.{hashed} AND {same_key(table, "r", "w")}
-        """,
+        delete_by_hash=_delete_by_hash(table),
+        delete_by_key=_delete_by_key(table),
         insert_rows=_insert_rows(table),
         insert_records=_insert_records(table),
     )
+
+
+def _find_hits(table: FoldedTable) -> str:
+    hashed = quoted(table.identity)
+    return f"""
+        CREATE TEMP TABLE {HITS} AS SELECT r.{hashed}, TRUE AS is_hit FROM {rows_of(table.name)} AS r
+        SEMI JOIN (SELECT {hashed} FROM {STAGED} WHERE workspace <> '') AS s ON r.{hashed} = s.{hashed}
+    """
+
+
+def _delete_by_hash(table: FoldedTable) -> str:
+    hashed = quoted(table.identity)
+    return f"DELETE FROM {rows_of(table.name)} WHERE {hashed} IN (SELECT {hashed} FROM {WRITTEN} WHERE is_stored)"
+
+
+def _delete_by_key(table: FoldedTable) -> str:
+    hashed = quoted(table.identity)
+    return f"""
+        DELETE FROM {rows_of(table.name)} AS r USING {WRITTEN} AS w
+        WHERE w.is_stored AND r.{hashed} = w.{hashed} AND {same_key(table, "r", "w")}
+    """
 
 
 def fold(lake: LakeTransaction, table: FoldedTable, derive: Deriving | None) -> Fates:
