@@ -37,6 +37,7 @@ class LocalRuns:
         self._repository = definitions.get_repository_def()
         self._active: set[str] = set()
         self._lock = threading.Lock()
+        _configure_logging_once(instance)
 
     @property
     def active(self) -> frozenset[str]:
@@ -113,3 +114,15 @@ class LocalRuns:
                 self.instance.report_run_failed(run, f"The process {executor} ended or lost the run.")
                 found.append(run.run_id)
         return found
+
+
+def _configure_logging_once(instance: dg.DagsterInstance) -> None:
+    """Keep runs from configuring all of Python's logging anew, each when it begins.
+
+    Dagster does so even where no handlers are declared: it closes every handler while it holds the lock of `logging`,
+    and for that waits for a handler in which another run of this process waits for that lock. Both stand still for
+    ever, and with them whoever logs. What is declared in dagster.yaml is made once, before the first run.
+    """
+    declared = instance.get_python_log_dagster_handler_config()
+    handlers = list(instance.get_yaml_python_handlers()) if declared else []
+    vars(instance)["get_yaml_python_handlers"] = lambda: handlers

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
+import pytest
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from ingest_platform.feeds.machine_data import FEED
@@ -107,3 +108,11 @@ def test_a_run_that_was_cancelled_takes_nothing_and_ends_as_cancelled(runs: Loca
 
 def test_only_runs_of_known_jobs_are_taken_over(runs: LocalRuns) -> None:
     assert not runs.knows("no-such-run")
+
+
+def test_a_run_leaves_the_logging_of_its_process_alone(runs: LocalRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configuring it anew closes the handlers of the runs beside it, and two runs wait for each other for ever."""
+    configured: list[object] = []
+    monkeypatch.setattr("logging.config.dictConfig", configured.append)
+    assert runs.execute_live(FEED, today())
+    assert configured == []
