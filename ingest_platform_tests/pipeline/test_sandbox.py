@@ -4,6 +4,7 @@ import ctypes
 import gzip
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -106,6 +107,7 @@ def steps_of(
         submission=replace(submission(b"", form), body=None, blob="b", encoding=encoding),
         ordinal=0,
         feed=feed,
+        contract=feed.contract,
         origins=origins({"workspace": workspace}),
         known=known(config()),
         folder=folder,
@@ -340,8 +342,13 @@ def test_closing_ends_what_is_being_read(tmp_path: Path) -> None:
 
     reading = threading.Thread(target=work)
     reading.start()
-    # Opening waits for the other end.
-    begun.open("rb").close()
+    # Opening does not wait for the other end: a child that ends before it gets there must not hold up the test.
+    descriptor = os.open(begun, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while reading.is_alive() and not select.select([descriptor], [], [], 0.1)[0]:
+            pass
+    finally:
+        os.close(descriptor)
     sandbox.close()
     reading.join(timeout=SECONDS_MAX)
     assert [type(each) for each in raised] == [ParserFault]
