@@ -23,6 +23,8 @@ pytestmark = pytest.mark.crash
 SENDERS = 6
 BATCHES = 10
 RECORDS = 60
+ROUNDS_MAX = 5
+BOTH = {"worker-1", "worker-2"}
 # What depends on the workspace or the moment.
 PLACES = (
     *("workspace", "issue_id", "key_hash", "job_id", "record_index", "accepted_seq", "accepted_index", "accepted_at"),
@@ -95,16 +97,20 @@ def _workers_of(installation: Installation) -> set[str]:
 
 def test_two_workers_and_two_apis_make_the_table_that_one_of_each_makes(installation: Installation) -> None:
     rivals = Rivals(installation, workspace="both", token=installation.make_workspace("both"))
+    rounds = 0
     with rivals.looking_on():
-        for sender in range(SENDERS):
-            reporter = Reporter(sender, first=sender * 1_000)
-            rivals.begin_sending([reporter.batch(size=RECORDS) for _ in range(BATCHES)])
-        await_settled(installation, rivals)
+        # On a busy machine one worker may do everything at first.
+        while rounds < ROUNDS_MAX and _workers_of(installation) != BOTH:
+            for sender in range(SENDERS):
+                reporter = Reporter(rounds * SENDERS + sender, first=(rounds * SENDERS + sender) * 1_000)
+                rivals.begin_sending([reporter.batch(size=RECORDS) for _ in range(BATCHES)])
+            await_settled(installation, rivals)
+            rounds += 1
     after = rivals.look_back(installation.look_into_lake("both"))
     rivals.close()
     assert violations(rivals.journal, after) == [], rivals.describe()
-    assert len(after.jobs) == SENDERS * BATCHES
-    assert _workers_of(installation) == {"worker-1", "worker-2"}, "one worker did everything: nothing was proven"
+    assert len(after.jobs) == rounds * SENDERS * BATCHES
+    assert _workers_of(installation) == BOTH, "one worker did everything: nothing was proven"
 
     token = installation.make_workspace("serial")
     serial = Clients(port=installation.port, workspace="serial", token=token, data_dir=installation.data_dir)
