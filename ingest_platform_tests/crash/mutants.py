@@ -7,6 +7,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ingest_platform.domain.crashpoint import reach
@@ -54,7 +55,8 @@ def early_answer() -> None:
     land = Lander.land
 
     async def acknowledge(self: Lander, landing: Landing) -> Accepted:
-        writing = asyncio.create_task(land(self, landing))
+        # Its key is let go with the answer, so nothing can be kept under it any more.
+        writing = asyncio.create_task(land(self, replace(landing, also=None)))
         self.__dict__.setdefault("writing", set()).add(writing)
         now = datetime.now(UTC)
         return Accepted(id=landing.job.id, seq=0, accepted_at=now, day=now.date())
