@@ -78,7 +78,7 @@ class ControlRoutes:
                 name=name,
                 description=description,
             )
-            return _kept(tx, call, _about(made, status=201))
+            return call.kept(tx, _about(made, status=201))
 
         return await self._services.write(write)
 
@@ -120,7 +120,7 @@ class ControlRoutes:
             made = registry.register_schema(tx, dataset, fields)
             found = registry.find(tx, workspace=dataset.workspace, project=dataset.project, dataset_id=dataset.id)
             assert found is not None
-            return _kept(tx, call, _about_schema(found, status=201 if made else 200))
+            return call.kept(tx, _about_schema(found, status=201 if made else 200))
 
         return await self._services.write(write)
 
@@ -167,13 +167,6 @@ async def _body(call: Call) -> bytes:
     # The same key under another path is another request.
     call.know_body(body, salt=call.path.encode())
     return body
-
-
-def _kept(tx: Transaction, call: Call, reply: Reply) -> Reply:
-    """Keep the answer under its idempotency key in the transaction that makes it true."""
-    if call.keyed is not None and call.keyed.open:
-        call.keyed.finish(tx, reply)
-    return reply
 
 
 def _about(dataset: Dataset, *, status: int = 200) -> Reply:

@@ -5,6 +5,7 @@ A schema is registered once and never changes (contract, section 3).
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -64,8 +65,7 @@ def _decode(body: bytes) -> object:
 def _members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        seen = set[str]()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise Malformed(f"Invalid field name: {_shown(twice)} stands twice")
     return members
 
