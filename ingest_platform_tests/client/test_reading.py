@@ -21,7 +21,7 @@ LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
         ("a.json", json.dumps({"records": RECORDS}).encode()),
         ("a.ndjson", LINES),
         ("a.jsonl", b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n\r\n")),
-        ("a.ndjson.gz", gzip.compress(LINES)),
+        ("a.ndjson.gz", gzip.compress(LINES, mtime=0)),
         ("A.NDJSON.ZST", zstandard.ZstdCompressor().compress(LINES)),
     ],
 )
