@@ -25,7 +25,7 @@ from ingest_platform.domain.errors import NotFound
 from ingest_platform.domain.feed import Feed, Shape
 from ingest_platform.domain.job import Job, JobState, Origin
 from ingest_platform.domain.outcome import Outcome
-from ingest_platform.domain.rejection import Rejection
+from ingest_platform.domain.rejection import Rejection, reasons
 from ingest_platform.pipeline.job_object import COUNTS, job_object
 from ingest_platform.storage import jobs, outcomes
 from ingest_platform.storage.ledger import Transaction
@@ -181,7 +181,7 @@ def _record(
         "index": index,
         "record_id": f"{job.id}:{index}",
         "outcome": outcome.word,
-        "reasons": [{"code": problem.code, "field": problem.field, "message": problem.message} for problem in problems],
+        "reasons": reasons(problems),
         "stored_in": stored_in if outcome in _STORED else None,
     }
 

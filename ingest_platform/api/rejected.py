@@ -9,6 +9,7 @@ import msgspec
 
 from ingest_platform.api.services import Services
 from ingest_platform.domain.rejection import Rejection
+from ingest_platform.pipeline.rejected import rejected_line
 from ingest_platform.storage import outcomes
 
 NDJSON = "application/x-ndjson"
@@ -30,20 +31,6 @@ def formula_safe(text: str) -> str:
     "'=cmd|' /C calc'!A0"
     """
     return f"'{text}" if text.startswith(_BREAKS) or text.lstrip().startswith(_FORMULA) else text
-
-
-def ndjson_line(rejection: Rejection) -> bytes:
-    """Write one rejection: its index, all its reasons, and the record as sent (a string if it is no JSON)."""
-    reasons = [{"code": each.code, "field": each.field, "message": each.message} for each in rejection.problems]
-    line = {"index": rejection.record_index, "reasons": reasons, "record": _embeddable(rejection.raw)}
-    return _encode(line) + b"\n"
-
-
-def _embeddable(raw: bytes) -> object:
-    if _as_value(raw) is _NOTHING:
-        return raw.decode("utf-8", "replace")
-    # As it was sent, but on one line.
-    return msgspec.Raw(raw.replace(b"\n", b" ").replace(b"\r", b" "))
 
 
 _NOTHING = object()
@@ -76,7 +63,7 @@ def _cell(value: object) -> str:
 
 def rejected_ndjson(services: Services, job_id: str) -> AsyncIterator[bytes]:
     """Stream all rejections of a job as NDJSON."""
-    lines = (ndjson_line(each) for each in outcomes.iter_rejections(services.ledger, job_id))
+    lines = (rejected_line(each) for each in outcomes.iter_rejections(services.ledger, job_id))
     return _pieces(services, lines)
 
 

@@ -17,7 +17,7 @@ from ingest_platform.cli.families import family_option
 from ingest_platform.domain.errors import LedgerFault
 from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.job import Job, JobState, Origin
-from ingest_platform.domain.rejection import Rejection
+from ingest_platform.domain.rejection import Rejection, reasons
 from ingest_platform.settings import Settings
 from ingest_platform.storage import jobs as stored
 from ingest_platform.storage import outcomes
@@ -130,8 +130,7 @@ def _find(tx: Transaction, job_id: str) -> Job:
 
 def rejection_object(rejection: Rejection) -> dict[str, object]:
     """Show a rejection to a program."""
-    problems = [{"code": each.code, "field": each.field, "message": each.message} for each in rejection.problems]
-    return {"index": rejection.record_index, "problems": problems}
+    return {"index": rejection.record_index, "reasons": reasons(rejection.problems)}
 
 
 def tell_job(output: Output, job: Job, rejected: Sequence[Rejection]) -> None:

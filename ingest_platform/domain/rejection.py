@@ -1,5 +1,6 @@
 """What is wrong with one record: closed codes for programs, messages for people."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
@@ -44,3 +45,12 @@ class Rejection:
     record_index: int
     problems: tuple[Problem, ...]
     raw: bytes
+
+
+def reasons(problems: Iterable[Problem]) -> list[dict[str, object]]:
+    """Show why a record was rejected: the one form of the API, of the files beside archived ones and of the CLI.
+
+    >>> reasons([Problem(code="missing_field", field="value", message="value is required")])
+    [{'code': 'missing_field', 'field': 'value', 'message': 'value is required'}]
+    """
+    return [{"code": each.code, "field": each.field, "message": each.message} for each in problems]

@@ -18,16 +18,16 @@ from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import Unavailable
 from ingest_platform.domain.job import Job, JobState
-from ingest_platform.domain.rejection import Rejection
+from ingest_platform.domain.rejection import reasons
 from ingest_platform.domain.timestamps import format_instant
 from ingest_platform.pipeline.claims import LANDING, Place, claim_folder, held_file, remove_folders
 from ingest_platform.pipeline.files import Stores
+from ingest_platform.pipeline.rejected import rejected_line
 from ingest_platform.storage import durable, files, jobs, outcomes
 from ingest_platform.storage.files import TakenFile
 
@@ -234,35 +234,10 @@ def _first_errors(platform: Stores, job: Job) -> list[dict[str, object]]:
         return []
     with platform.ledger.connection() as connection:
         found = outcomes.rejections(connection, job.id, limit=FIRST_ERRORS_MAX)
-    errors = ({"index": each.record_index, **problem} for each in found for problem in _problems(each))
+    errors = ({"index": each.record_index, **problem} for each in found for problem in reasons(each.problems))
     return list(islice(errors, FIRST_ERRORS_MAX))
-
-
-def _problems(rejection: Rejection) -> list[dict[str, object]]:
-    return [{"code": each.code, "field": each.field, "message": each.message} for each in rejection.problems]
 
 
 def _rejected_lines(platform: Stores, job_id: str) -> Iterator[bytes]:
     for each in outcomes.iter_rejections(platform.ledger, job_id):
         yield rejected_line(each)
-
-
-def rejected_line(rejection: Rejection) -> bytes:
-    r"""Write a rejected record with its reasons as a line of JSON, the record as it was sent if it is JSON.
-
-    >>> rejected_line(Rejection(submission=0, record_index=7, problems=(), raw=b'{"value":\n1.50}'))
-    b'{"index":7,"problems":[],"record":{"value": 1.50}}\n'
-    >>> rejected_line(Rejection(submission=0, record_index=7, problems=(), raw=b"2026,\xff"))
-    b'{"index":7,"problems":[],"record":"2026,\\\\xff"}\n'
-    """
-    problems = json.dumps(_problems(rejection), separators=(",", ":")).encode()
-    return b'{"index":%d,"problems":%b,"record":%b}\n' % (rejection.record_index, problems, _record(rejection.raw))
-
-
-def _record(raw: bytes) -> bytes:
-    try:
-        msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return json.dumps(raw.decode("utf-8", "backslashreplace")).encode()
-    # In valid JSON a line break is only ever blank space between the tokens.
-    return raw.replace(b"\r", b" ").replace(b"\n", b" ")

@@ -194,9 +194,7 @@ def test_a_text_that_a_spreadsheet_might_run_begins_with_an_apostrophe_and_a_num
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"not json", b'{"a":1e999}', b"", b"[" * 100])
 def test_a_rejected_record_that_is_no_json_is_shown_as_text(raw: bytes) -> None:
-    from ingest_platform.api.rejected import csv_row, ndjson_line  # noqa: PLC0415 - only used here
+    from ingest_platform.api.rejected import csv_row  # noqa: PLC0415 - only used here
 
     rejection = Rejection(submission=0, record_index=0, problems=(), raw=raw)
-    line = json.loads(ndjson_line(rejection))
-    assert isinstance(line["record"], str | dict | list)
     assert len(csv_row(rejection, ["a"])) == 5

@@ -571,7 +571,7 @@ def test_rejected_records_lie_beside_the_file_ready_to_be_mended(stores: Stores)
     records = [json.loads(line) for line in lines]
     assert [each["index"] for each in records] == [0, 3, 6, 9, 12]
     assert [each["record"] for each in records[1:]] == ['{"broken', "\\xff\\xfe", "[" * 2000, "ü"]
-    assert records[0]["problems"][0] == {
+    assert records[0]["reasons"][0] == {
         "code": "missing_field",
         "field": "timestamp",
         "message": "timestamp is required",

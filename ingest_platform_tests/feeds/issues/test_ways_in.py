@@ -206,7 +206,7 @@ def test_a_dropped_file_is_answered_beside_it(site: Site) -> None:
     rejected = sorted(archive.rglob("*.rejected.ndjson"))
     assert len(rejected) == len(FILES)
     first = json.loads(rejected[0].read_text(encoding="utf-8").partition("\n")[0])
-    assert [problem["code"] for problem in first["problems"]]
+    assert [reason["code"] for reason in first["reasons"]]
     assert not [path for path in (site.platform.data_dir / "landing").rglob("may.*") if _is_dropped(path)]
 
 
