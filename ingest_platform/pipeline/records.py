@@ -13,13 +13,13 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 import msgspec
 
 from ingest_platform.domain.contract import Contract, Field, Kind
 from ingest_platform.domain.rejection import Code, Problem
-from ingest_platform.pipeline.rules import EXACT_INTEGER_MAX, problem, rules_of
+from ingest_platform.pipeline.rules import EXACT_INTEGER_MAX, integer_doubt, problem, rules_of
 
 # Contract, section 0.
 DEPTH_MAX = 64
@@ -54,7 +54,7 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 # A number long enough or of a form to be doubted; looked for outside strings only.
 _DOUBTED_NUMBER = re.compile(rb"[0-9]{19}|[0-9.][eE]").search
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]").search
-_flat_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_anything: Callable[[bytes], object] = msgspec.json.Decoder().decode
 
 
 class _Unfit:
@@ -87,6 +87,7 @@ class RecordReader:
         self.getters = {field.name: operator.attrgetter(f"f{place}") for place, field in enumerate(contract.fields)}
         self.quotes_min = _quotes_min(contract)
         self.rules = {field.name: rules_of(field) for field in contract.fields}
+        self._fields = contract.fields
         self._declared = frozenset(field.name for field in contract.fields)
 
     def doubtful(self, raw: bytes) -> bool:
@@ -100,12 +101,40 @@ class RecordReader:
         skeleton = b"".join(raw.split(b'"')[::2])
         if _DOUBTED_NUMBER(skeleton):
             return True
-        members = _flat_keys(raw)
-        within = [each for each in map(bytes, members.values()) if each.startswith(b"{")]
-        if skeleton.count(b"{") + skeleton.count(b"[") != 1 + len(within):
+        # The exact look knows depth better than this one.
+        if skeleton.count(b"{") + skeleton.count(b"[") > DEPTH_MAX:
             return True
-        # Of the record and of the flat objects in it together: a repeated key has a colon of its own.
-        return len(members) + sum(len(_flat_keys(each)) for each in within) != skeleton.count(b":")
+        try:
+            # A repeated key has a colon of its own, and is one member with the other.
+            return _count_members(_anything(raw)) != skeleton.count(b":")
+        except DECODE_ERRORS:
+            return True
+
+    def is_good(self, raw: bytes) -> bool:
+        """Tell of most good records that they are, at a tenth of the cost of `problems`; False says nothing."""
+        if len(raw) > RECORD_BYTES_MAX:
+            return False
+        try:
+            if not raw.isascii():
+                # The decoder does not look into what it skips.
+                raw.decode()
+            decoded = self.decode(raw)
+            doubtful = raw.count(b'"') != self.quotes_min and self.doubtful(raw)
+        except DECODE_ERRORS:
+            return False
+        return not doubtful and all(self._keeps(field, self.getters[field.name](decoded)) for field in self._fields)
+
+    def _keeps(self, field: Field, value: object) -> bool:
+        """Tell whether a decoded value is surely good; None is one that may be missing, or null."""
+        match field.kind:
+            case Kind.STRING | Kind.TIMESTAMP:
+                return value is None or all(rule.keeps(cast("str", value)) for rule in self.rules[field.name])
+            case Kind.NUMBER:
+                return value is None or abs(cast("float", value)) < integer_doubt(field)
+            case Kind.OBJECT:
+                return value is None or bytes(cast("msgspec.Raw", value)).startswith(b"{")
+            case Kind.BOOLEAN:
+                return True
 
     def problems(self, raw: bytes) -> tuple[Problem, ...]:
         """List everything that is wrong with a record: what concerns it as a whole, then its fields in order."""
@@ -165,6 +194,14 @@ class RecordReader:
             yield problem(Code.INVALID_TYPE, field.name, message)
         else:
             yield from _problems_within(field, value)
+
+
+def _count_members(value: object) -> int:
+    """Count the members of all objects in a decoded value."""
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        return len(members) + sum(_count_members(each) for each in members.values() if isinstance(each, dict | list))
+    return sum(_count_members(each) for each in value if isinstance(each, dict | list)) if _is_array(value) else 0
 
 
 class _Same:

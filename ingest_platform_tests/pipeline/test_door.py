@@ -11,6 +11,7 @@ from ingest_platform.domain.contract import Contract, Field, Kind
 from ingest_platform.feeds.machine_data.contract import CONTRACT
 from ingest_platform.feeds.machine_data.references import refer
 from ingest_platform.pipeline.door import check_items, check_record
+from ingest_platform.pipeline.records import reader_of
 from ingest_platform_tests.pipeline.sent import CONFIG_ID, GOOD, config, known, record, verdicts
 from ingest_platform_tests.pipeline.test_rules import NEAR_TIMESTAMPS
 
@@ -155,6 +156,20 @@ def test_keys_that_occur_twice_are_found_wherever_a_plain_reader_finds_them(reco
         # A value of the wrong type has that fault alone, whatever is in it.
         if readable and "invalid_type" not in codes:
             assert ("duplicate_key" in codes) == repeats_somewhere(raw)
+
+
+@pytest.mark.parametrize("contract", [CONTRACT, EVERY, LOOSE], ids=lambda contract: contract.name)
+@given(records=st.lists(RECORDS, min_size=1, max_size=8))
+@settings(max_examples=400, deadline=None)
+def test_what_is_found_good_at_a_glance_has_no_problems(contract: Contract, records: list[bytes]) -> None:
+    reader = reader_of(contract)
+    assert [raw for raw in records if reader.is_good(raw) and reader.problems(raw)] == []
+
+
+def test_most_good_records_are_found_good_at_a_glance() -> None:
+    nested = {"event": {"a": {"b": [1, {"c": "d"}]}, "x": "\u00e9"}, "timestamp": "2026-05-06T10:15:00Z"}
+    good = nested | {"title": "abc", "value": 1, "sure": None}
+    assert reader_of(LOOSE).is_good(json.dumps(good, ensure_ascii=False).encode())
 
 
 def repeats_somewhere(raw: bytes) -> bool:
