@@ -64,11 +64,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """The fields of a record, in the order in which faults are reported; whether others may stand beside them."""
+    """The fields of a record, in the order in which faults are reported; whether others may stand beside them.
+
+    `whole` names a column besides the fields', in which the whole record stands as JSON text, the others included; of a
+    row of a table, an object made of its cells.
+    """
 
     name: str
     fields: tuple[Field, ...]
     extra_allowed: bool
+    whole: str | None = None
 
     def field(self, name: str) -> Field:
         """Look up a field that is known to be declared."""

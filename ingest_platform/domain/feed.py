@@ -12,8 +12,11 @@ from ingest_platform.domain.contract import Contract
 from ingest_platform.domain.outcome import Outcome
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
 
+    from ingest_platform.domain.submission import Load
     from ingest_platform.pipeline.platform import Platform
     from ingest_platform.storage.catalog import Declared
     from ingest_platform.storage.ledger import Ledger, Transaction
@@ -23,9 +26,10 @@ class Refer(Protocol):
     """Resolve what records refer to, for a whole frame at once.
 
     `frame` has `submission` (u32), `record_index` (i64) and the contract's fields, typed, of records that passed the
-    frame check. `origins` has one row per submission: `submission` (u32), `workspace`, `catalog_revision` (i64) and
-    `sites` (list of strings, null for all). `known` is the catalog's history of the feed's kinds: `workspace`, `kind`,
-    `id`, `version` (i32), `revision` (i64), `retired`, `body` (JSON text).
+    frame check. `origins` has one row per submission: `submission` (u32), `job_id`, `workspace`, `target` (null for
+    none), `catalog_revision` (i64), `sites` (list of strings, null for all) and `secret` (32 bytes of the workspace's,
+    null unless the feed has a `secret_name`). `known` is the catalog's history of the feed's kinds: `workspace`,
+    `kind`, `id`, `version` (i32), `revision` (i64), `retired`, `body` (JSON text).
 
     Returns the frame with whatever the feed's table needs besides the contract's fields (rows with problems may be left
     in), and the problems: `submission`, `record_index`, `code`, `field`, `message`.
@@ -51,6 +55,70 @@ class Derive(Protocol):
     def __call__(self, rows: "pl.DataFrame", *, ledger: "Ledger") -> "pl.DataFrame":
         """Derive the columns of one load's rows."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a submission of a load ended. The counts are 0 if it could not be read at all."""
+
+    submission: int
+    job_id: str
+    workspace: str
+    target: str | None
+    accepted_seq: int
+    accepted_at: "datetime"
+    received: int
+    accepted: int
+    rejected: int
+
+
+class Consign(Protocol):
+    """Hand over to the feed what a load stored, in the transaction that settles the load: once in effect.
+
+    `columns` are those of the table (beside `submission` and `record_index`) that `summarise` looks at. It is given
+    each frame of accepted records while it passes, and returns a small frame with `submission` in it, always of the
+    same schema; they are put one below the other, and those of submissions that are not stored after all are left out.
+    """
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Name the columns."""
+        ...
+
+    def summarise(self, frame: "pl.DataFrame") -> "pl.DataFrame":
+        """Sum up one frame."""
+        ...
+
+    def write(
+        self, tx: "Transaction", *, load: "Load", summaries: "pl.DataFrame | None", ended: Sequence[Ended]
+    ) -> None:
+        """Write what is to follow from a load; `summaries` is None if nothing of it was stored."""
+        ...
+
+
+class Forgets(Protocol):
+    """Tell whether the bytes of a submission may not be kept once it has been worked, by what was declared then.
+
+    `known` is as for `Refer`; `revision` is the catalog's when the submission was accepted.
+    """
+
+    def __call__(self, known: "pl.DataFrame", *, workspace: str, target: str | None, revision: int) -> bool:
+        """Decide for one target."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedService:
+    """Work of a feed that goes on as long as a worker lives, in a thread of its own.
+
+    `run` returns when `stop` says so, or raises a Fault when a store is away: then it is called again after a pause.
+    `wait` sleeps for at most the seconds that it is given, and returns as soon as something was notified on `channel`
+    (of PostgreSQL, by whichever process) or the end has come.
+    """
+
+    name: str
+    channel: str
+    run: "Callable[[Platform, Callable[[], bool], Callable[[float], object]], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +347,9 @@ class Feed:
     folded table with derived columns, `aspects` are what it works out besides, `tasks` is what the feed does from time
     to time, `announced` what subscribers of webhooks are told besides the ends of jobs.
 
+    `secret_name` asks for a secret of each workspace, for `refer`. `consign` is told what each load stored, `forgets`
+    which submissions' bytes may not be kept, `services` go on in every worker.
+
     `contract` and `table` are of submissions without a target. A feed with targets, each with a shape of its own, finds
     them by `shapes`; its `contract` and `table` are an example, by which it is warmed up and held to the laws.
     """
@@ -300,3 +371,7 @@ class Feed:
     aspects: tuple[FeedAspect, ...] = ()
     tasks: tuple[FeedTask, ...] = ()
     announced: Announced | None = None
+    secret_name: str | None = None
+    consign: Consign | None = None
+    forgets: Forgets | None = None
+    services: tuple[FeedService, ...] = ()

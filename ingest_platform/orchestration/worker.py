@@ -15,12 +15,12 @@ import structlog
 import watchfiles
 from dagster_postgres.utils import DagsterPostgresException
 from dagster_shared.error import DagsterError
-from psycopg import OperationalError
+from psycopg import OperationalError, sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import Fault
-from ingest_platform.domain.feed import Feed
+from ingest_platform.domain.feed import Feed, FeedService
 from ingest_platform.domain.ids import new_id
 from ingest_platform.orchestration.handover import Message, Switchboard
 from ingest_platform.orchestration.runs import LocalRuns
@@ -64,6 +64,8 @@ class Worker:
         self._runs = runs
         self._stop = stop
         self._wake = place.wake
+        self._services = [service for feed in feeds for service in feed.services]
+        self._heard = {service.channel: threading.Event() for service in self._services}
         self._launched = threading.BoundedSemaphore(LAUNCHED_MAX)
         self._deliverer = Deliverer(place.platform.ledger, place.platform.outbound)
         self._switchboard = Switchboard(run_dir, self._answer)
@@ -80,6 +82,9 @@ class Worker:
             log.warning("runs reconciled", run_ids=failed)
         threads = [self._thread(f"drain {feed.name}", lambda feed=feed: self._drain(feed)) for feed in self._feeds]
         threads += [
+            self._thread(service.name, lambda service=service: self._serve(service)) for service in self._services
+        ]
+        threads += [
             self._thread("listen", self._listen),
             self._thread("watch", self._watch),
             self._thread("deliver", self._deliver),
@@ -93,7 +98,7 @@ class Worker:
     def _end(self, threads: Sequence[threading.Thread]) -> bool:
         """Let the loads in hand come to their end or be released; what does not manage in time comes back by lease."""
         self._switchboard.close()
-        for event in self._wake.values():
+        for event in (*self._wake.values(), *self._heard.values()):
             event.set()
         self._deliverer.wake()
         deadline = time.monotonic() + STOP_SECONDS_MAX
@@ -160,13 +165,17 @@ class Worker:
         with connect(self._place.platform.ledger.database_url, application="ingest-worker-listen") as connection:
             connection.execute(f"LISTEN {LANDED}")
             connection.execute(f"LISTEN {ANNOUNCED}")
-            for event in self._wake.values():
+            for channel in self._heard:
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            for event in (*self._wake.values(), *self._heard.values()):
                 event.set()
             self._deliverer.wake()
             while not self._stop.is_set():
                 for notification in connection.notifies(timeout=LISTEN_SECONDS):
                     if notification.channel == ANNOUNCED:
                         self._deliverer.wake()
+                    elif notification.channel in self._heard:
+                        self._heard[notification.channel].set()
                     elif notification.payload in self._wake:
                         self._wake[notification.payload].set()
         return True
@@ -177,6 +186,22 @@ class Worker:
     def _deliver_once(self) -> bool:
         """Deliver to webhooks until the ledger is away or the worker ends."""
         self._deliverer.run(stop=self._stop.is_set)
+        return True
+
+    def _serve(self, service: FeedService) -> None:
+        self._again(service.name, lambda: self._serve_once(service))
+
+    def _serve_once(self, service: FeedService) -> bool:
+        """Do a feed's own work until the ledger is away or the worker ends."""
+        heard = self._heard[service.channel]
+
+        def wait(seconds: float) -> None:
+            heard.wait(seconds)
+            # Cleared before the caller looks for work, so that what comes after the look is not slept over.
+            if not self._stop.is_set():
+                heard.clear()
+
+        service.run(self._place.platform, self._stop.is_set, wait)
         return True
 
     def _watch(self) -> None:

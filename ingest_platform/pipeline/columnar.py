@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.errors import Unreadable
-from ingest_platform.pipeline.pieces import SENT_TYPES, Bad, Piece, object_as_json, object_text
+from ingest_platform.pipeline.pieces import SENT_TYPES, Bad, Piece, object_as_json, object_text, whole_column
 from ingest_platform.pipeline.records import RecordReader
 from ingest_platform.pipeline.rules import integer_doubt
 
@@ -39,6 +40,7 @@ THRIFT_ITEMS_MAX = 1_000_000
 # A compressed file is put beside in memory up to here, then on disk: both formats are read from the end.
 SPOOLED_BYTES = 16 * MIB
 ARROW_FILE_MAGIC = b"ARROW1"
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 # What pyarrow raises for bytes that are no such file, all told by the 743 files that were tried.
 READ_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
@@ -66,6 +68,8 @@ def _read_parquet(reader: RecordReader, file: IO[bytes]) -> Iterator[Piece]:
     names = parquet.schema_arrow.names
     _look_at_names(names)
     declared = [each.name for each in reader.contract.fields if each.name in names]
+    if reader.contract.whole is not None:
+        declared = list(names)
     if not declared:
         for batch_rows in _batches_of(parquet.metadata.num_rows):
             yield _piece(reader, pa.record_batch({"": pa.nulls(batch_rows)}), names)
@@ -147,10 +151,13 @@ def _piece(reader: RecordReader, batch: pa.RecordBatch, names: Sequence[str]) ->
     # Strings read from Parquet were never looked at; Polars believes that they are UTF-8.
     batch.validate(full=True)
     columns = {each.name: _column(each, batch) for each in reader.contract.fields}
-    extras = [name for name in names if name not in columns] if not reader.contract.extra_allowed else []
+    others = [name for name in names if name not in columns]
+    extras = others if not reader.contract.extra_allowed else []
+    kept = _others(batch.select(others)) if reader.contract.whole is not None else None
 
     def raw(row: int) -> bytes:
-        cells = {name: column.as_json(row) for name, column in columns.items()} | dict.fromkeys(extras, "null")
+        beside = dict.fromkeys(extras, "null") if kept is None else kept[row]
+        cells = {name: column.as_json(row) for name, column in columns.items()} | beside
         members = (f"{json.dumps(name)}:{cell}" for name, cell in cells.items() if cell is not None)
         return ("{" + ",".join(members) + "}").encode(errors="replace")
 
@@ -160,7 +167,21 @@ def _piece(reader: RecordReader, batch: pa.RecordBatch, names: Sequence[str]) ->
     bad: Bad = {row: found for row in np.flatnonzero(doubted).tolist() if (found := reader.problems(raw(row)))}
     positions = np.delete(np.arange(batch.num_rows, dtype=np.int64), sorted(bad))
     frame = pl.DataFrame([column.values for column in columns.values()])
+    if kept is not None:
+        frame = frame.with_columns(whole_column(reader, [raw(row).decode() for row in range(batch.num_rows)]))
     return Piece(columns=frame[positions], positions=positions, bad=bad, count=batch.num_rows, raw=raw)
+
+
+def _others(batch: pa.RecordBatch) -> "list[dict[str, str]]":
+    """Lay out the columns that the contract does not name, a null as a missing member."""
+    values = {
+        name: _written(array) if pa.types.is_timestamp(array.type) else array.to_pylist()
+        for name, array in zip(batch.schema.names, batch.columns, strict=True)
+    }
+    return [
+        {name: _encode(column[row]).decode() for name, column in values.items() if column[row] is not None}
+        for row in range(batch.num_rows)
+    ]
 
 
 def _column(each: Field, batch: pa.RecordBatch) -> _Column:

@@ -43,6 +43,7 @@ from ingest_platform.pipeline.claims import (
     reopen,
     shown,
 )
+from ingest_platform.pipeline.forgetting import forgets_now
 from ingest_platform.pipeline.shapes import ShapeCache
 from ingest_platform.storage import files, jobs, workspaces
 from ingest_platform.storage.blobs import Blobs, BlobWriter
@@ -375,7 +376,8 @@ def _accept(ledger: Ledger, feed: Feed, job: NewJob) -> Taken:
             # Nothing is stored twice: the copy only waits to be archived, and the job has an empty submission.
             jobs.accept_duplicate(tx, replace(job, blob=None, body=b""), of=first)
             announce_jobs(tx, {job.id: job.workspace})
-        _note(tx, feed, job, blob=job.blob)
+        forgotten = forgets_now(tx, feed, workspace=job.workspace, target=job.target)
+        _note(tx, feed, job, blob=job.blob, forgotten=forgotten)
         reach("file.before_commit")
     reach("file.after_commit")
     duplicate_of = None if first == job.id else first
@@ -383,7 +385,7 @@ def _accept(ledger: Ledger, feed: Feed, job: NewJob) -> Taken:
     return Taken(job_id=job.id, workspace=job.workspace, feed=job.feed, name=job.file_name, duplicate_of=duplicate_of)
 
 
-def _note(tx: Transaction, feed: Feed, job: NewJob, *, blob: str | None) -> None:
+def _note(tx: Transaction, feed: Feed, job: NewJob, *, blob: str | None, forgotten: bool = False) -> None:
     assert job.file_name is not None
     files.note(
         tx,
@@ -394,6 +396,7 @@ def _note(tx: Transaction, feed: Feed, job: NewJob, *, blob: str | None) -> None
             folder=feed.folder,
             name=job.file_name,
             blob=blob,
+            forgotten=forgotten,
         ),
     )
 

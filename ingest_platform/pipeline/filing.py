@@ -84,8 +84,8 @@ def _tidy(platform: Stores, taken: TakenFile, job: Job) -> None:
         if (path := held_file(folder)) is not None:
             path.unlink(missing_ok=True)
         remove_folders(folder)
-    elif job.duplicate_of is not None:
-        # The first one's blob is what backfills read.
+    elif job.duplicate_of is not None or taken.forgotten:
+        # The first one's blob is what backfills read; what is forgotten is never worked again.
         platform.blobs.delete(taken.blob)
 
 
@@ -141,6 +141,19 @@ def _remove_leftovers(day: Path, job_id: str) -> None:
 
 def _fill(platform: Stores, taken: TakenFile, job: Job, folder: Path) -> None:
     name = file_name(taken.name)
+    # Of one that could not be read nothing was worked, and whoever dropped it wants to see what it is.
+    if not taken.forgotten or job.state is JobState.FAILED:
+        _put_bytes(platform, taken, job, folder / name)
+    if job.state is JobState.FAILED:
+        _write(folder / f"{name}.reason.json", _json(job_summary(job)))
+        return
+    if job.rejected:
+        _write_all(folder / f"{name}.rejected.ndjson", _rejected_lines(platform, job.id))
+    first = _first_errors(platform, job)
+    _write(folder / f"{name}.outcome.json", _json({**job_summary(job), "errors": first}))
+
+
+def _put_bytes(platform: Stores, taken: TakenFile, job: Job, target: Path) -> None:
     with ExitStack() as lent:
         if taken.blob is None:
             source = held_file(_claim_folder(platform, taken))
@@ -151,14 +164,7 @@ def _fill(platform: Stores, taken: TakenFile, job: Job, folder: Path) -> None:
             source = None
             log.warning("file filed without its bytes", job_id=job.id, name=taken.name)
         if source is not None:
-            _link_or_copy(source, folder / name)
-    if job.state is JobState.FAILED:
-        _write(folder / f"{name}.reason.json", _json(job_summary(job)))
-        return
-    if job.rejected:
-        _write_all(folder / f"{name}.rejected.ndjson", _rejected_lines(platform, job.id))
-    first = _first_errors(platform, job)
-    _write(folder / f"{name}.outcome.json", _json({**job_summary(job), "errors": first}))
+            _link_or_copy(source, target)
 
 
 def file_name(name: str) -> str:

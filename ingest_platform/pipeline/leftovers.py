@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import islice
 
 from ingest_platform.domain.ids import ULID_LENGTH, encode_crockford
+from ingest_platform.pipeline.forgetting import delete_forgotten
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.storage import jobs, scratch
 
@@ -37,7 +38,11 @@ def sweep_blobs(platform: Platform, *, age: timedelta = ORPHAN_AGE) -> Mapping[s
         for job_id in ids.keys() - known:
             platform.blobs.delete(ids[job_id])
             orphans += 1
-    return {"half-written blobs deleted": platform.blobs.sweep(), "bodies without a job deleted": orphans}
+    return {
+        "half-written blobs deleted": platform.blobs.sweep(),
+        "bodies without a job deleted": orphans,
+        "forgotten blobs deleted": delete_forgotten(platform),
+    }
 
 
 def _older(platform: Platform, age: timedelta) -> Iterator[str]:

@@ -4,16 +4,18 @@ Where the bytes come from (`documents.py`, `tabular.py`, `columnar.py`) is not k
 """
 
 import json
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.rejection import Problem
+from ingest_platform.pipeline.nested import count_quotes, unsure
 from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS, RecordReader
 from ingest_platform.pipeline.rules import integer_doubt
 
@@ -27,7 +29,7 @@ SENT_TYPES: dict[Kind, pl.DataType] = {
     Kind.TIMESTAMP: pl.String(),
     Kind.OBJECT: pl.String(),
 }
-_count_quotes = operator.methodcaller("count", b'"')
+_NULL = b"null"
 # No decoder takes it, so a line that is no UTF-8 can stand in its place without being decoded.
 _NO_JSON = b""
 
@@ -53,14 +55,18 @@ def decode_lines(reader: RecordReader, lines: list[bytes]) -> Piece:
     if any(not lines[position].strip(BLANKS) for position in bad):
         return decode_lines(reader, [line for line in lines if line.strip(BLANKS)])
     positions = np.delete(np.arange(len(lines), dtype=np.int64), sorted(bad))
-    problems: Bad = {}
-    # Exact for all lines at once: a record has at least this number of quotes, one with repeated keys has more.
-    if joined.count(b'"') - sum(lines[position].count(b'"') for position in bad) != reader.quotes_min * len(decoded):
-        quotes = np.fromiter(map(_count_quotes, lines), dtype=np.int64, count=len(lines))[positions]
-        more = positions[quotes != reader.quotes_min].tolist()
-        problems |= _problems_at(reader, lines, [position for position in more if reader.doubtful(lines[position])])
-    columns = pl.DataFrame([_column(reader, field, decoded) for field in reader.contract.fields])
-    problems |= _problems_at(reader, lines, positions[_doubted(reader, columns)].tolist())
+    columns, objects = _columns(reader, decoded)
+    doubted = _doubted(reader, columns)
+    for each in objects.values():
+        doubted[unsure(each)] = True
+    quotes = joined.count(b'"') - sum(lines[position].count(b'"') for position in bad)
+    if quotes != _quotes_known(columns, objects):
+        doubted[_with_more_quotes(reader, [lines[each] for each in positions.tolist()], columns, objects)] = True
+    if reader.contract.whole is not None:
+        # Of a good record; which ones are good besides their fields is found out below.
+        texts = [lines[position].strip(BLANKS).decode() for position in positions.tolist()]
+        columns = columns.with_columns(whole_column(reader, texts))
+    problems = _problems_at(reader, lines, positions[doubted].tolist())
     if problems:
         good = ~np.isin(positions, list(problems))
         columns, positions = columns.filter(pl.Series(good)), positions[good]
@@ -129,12 +135,50 @@ def _problems_at(reader: RecordReader, lines: Sequence[bytes], positions: Sequen
     return {position: found for position in positions if (found := reader.problems(lines[position]))}
 
 
-def _column(reader: RecordReader, field: Field, decoded: Sequence[object]) -> pl.Series:
-    values = list(map(reader.getters[field.name], decoded))
-    if field.kind is Kind.OBJECT:
-        # A Raw is a view of the piece's bytes; the line was found to be UTF-8.
-        values = [None if value is None else bytes(value).decode() for value in values]
-    return pl.Series(field.name, values, dtype=SENT_TYPES[field.kind], strict=True)
+def _columns(reader: RecordReader, decoded: Sequence[object]) -> tuple[pl.DataFrame, dict[str, list[bytes]]]:
+    """Turn records into columns, and give the text of each object in them, of one that is left out that of a null."""
+    columns: list[pl.Series] = []
+    objects: dict[str, list[bytes]] = {}
+    for field in reader.contract.fields:
+        values = list(map(reader.getters[field.name], decoded))
+        if field.kind is Kind.OBJECT:
+            objects[field.name], values = _texts(field, values)
+        columns.append(pl.Series(field.name, values, dtype=SENT_TYPES[field.kind], strict=True))
+    return pl.DataFrame(columns), objects
+
+
+def _texts(field: Field, values: Sequence[msgspec.Raw | None]) -> tuple[list[bytes], Sequence[str | None]]:
+    """Copy objects, as a Raw is a view of the piece's bytes, and read them; their lines were found to be UTF-8."""
+    if field.required:
+        # Without the interpreter, as nearly all time goes to such loops.
+        texts = list(map(bytes, cast("Sequence[msgspec.Raw]", values)))
+        return texts, list(map(bytes.decode, texts))
+    texts = [_NULL if value is None else bytes(value) for value in values]
+    return texts, [None if value is None else text.decode() for value, text in zip(values, texts, strict=True)]
+
+
+def _quotes_of(column: pl.Series, objects: Mapping[str, list[bytes]]) -> int:
+    """Count the quotes that a field takes where it is given, without those in an object: its key's and a string's."""
+    return 2 if column.name in objects or column.dtype != pl.String else 4
+
+
+def _quotes_known(columns: pl.DataFrame, objects: Mapping[str, list[bytes]]) -> int:
+    """Count the quotes that records have at least; a repeated or undeclared key, or an escaped quote, makes more."""
+    own = sum((len(column) - column.null_count()) * _quotes_of(column, objects) for column in columns.get_columns())
+    return own + sum(sum(map(count_quotes, texts)) for texts in objects.values())
+
+
+def _with_more_quotes(
+    reader: RecordReader, lines: Sequence[bytes], columns: pl.DataFrame, objects: Mapping[str, list[bytes]]
+) -> list[int]:
+    """Find records that may have something in them that no column shows."""
+    known = np.zeros(len(lines), dtype=np.int64)
+    for column in columns.get_columns():
+        known += column.is_not_null().to_numpy() * _quotes_of(column, objects)
+    for texts in objects.values():
+        known += np.fromiter(map(count_quotes, texts), dtype=np.int64, count=len(texts))
+    quotes = np.fromiter(map(count_quotes, lines), dtype=np.int64, count=len(lines))
+    return [place for place in np.flatnonzero(quotes != known).tolist() if reader.doubtful(lines[place])]
 
 
 def _doubted(reader: RecordReader, columns: pl.DataFrame) -> npt.NDArray[np.bool_]:
@@ -163,7 +207,15 @@ def _without_nulls(reader: RecordReader, columns: pl.DataFrame) -> pl.DataFrame:
     return columns.with_columns(pl.when(pl.col(name) != "null").then(pl.col(name)) for name in nullable)
 
 
+def whole_column(reader: RecordReader, texts: Sequence[str]) -> pl.Series:
+    """Make the column of whole records, for a contract that has one."""
+    assert reader.contract.whole is not None
+    return pl.Series(reader.contract.whole, texts, dtype=pl.String())
+
+
 def no_columns(reader: RecordReader) -> pl.DataFrame:
     """Make an empty frame of a contract's fields as sent."""
     schema = {field.name: SENT_TYPES[field.kind] for field in reader.contract.fields}
+    if reader.contract.whole is not None:
+        schema[reader.contract.whole] = pl.String()
     return pl.DataFrame(schema=schema)

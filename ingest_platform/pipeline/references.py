@@ -2,20 +2,24 @@
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import polars as pl
 
 from ingest_platform.domain.feed import Feed
 from ingest_platform.domain.submission import Submission
-from ingest_platform.storage import catalog
+from ingest_platform.storage import catalog, secrets
 from ingest_platform.storage.ledger import Ledger, Transaction
 
 ORIGINS_SCHEMA = {
     "submission": pl.UInt32(),
+    "job_id": pl.String(),
     "workspace": pl.String(),
+    "target": pl.String(),
     "catalog_revision": pl.Int64(),
     "sites": pl.List(pl.String()),
+    "secret": pl.Binary(),
 }
 KNOWN_SCHEMA = {
     "workspace": pl.String(),
@@ -28,14 +32,22 @@ KNOWN_SCHEMA = {
 }
 
 
-def origins_of(submissions: Sequence[Submission]) -> pl.DataFrame:
-    """Lay out where each submission of a load comes from; its ordinal is its place in the load."""
+def origins_of(
+    submissions: Sequence[Submission], *, own_secrets: Mapping[str, bytes] = MappingProxyType({})
+) -> pl.DataFrame:
+    """Lay out where each submission of a load comes from; its ordinal is its place in the load.
+
+    `own_secrets` are those of the workspaces, for a feed that asks for them.
+    """
     return pl.DataFrame(
         {
             "submission": list(range(len(submissions))),
+            "job_id": [each.job_id for each in submissions],
             "workspace": [each.workspace for each in submissions],
+            "target": [each.target for each in submissions],
             "catalog_revision": [each.catalog_revision for each in submissions],
             "sites": [None if each.sites is None else list(each.sites) for each in submissions],
+            "secret": [own_secrets.get(each.workspace) for each in submissions],
         },
         schema=ORIGINS_SCHEMA,
     )
@@ -56,6 +68,11 @@ def read_known(tx: Transaction, feed: Feed, workspaces: Iterable[str]) -> pl.Dat
         },
         schema=KNOWN_SCHEMA,
     )
+
+
+def secret_of(tx: Transaction, feed: Feed, workspace: str) -> bytes:
+    """Read the secret of a workspace that a feed asks for; the first who needs it makes it."""
+    return secrets.get_or_create(tx, f"{feed.secret_name}:{workspace}")
 
 
 # Loads mix workspaces in ever new ways; a frame of ten thousand versions is a few megabytes.
@@ -85,3 +102,10 @@ class KnownCache:
                     self._frames.clear()
                 self._frames[key] = read_known(tx, feed, key[1])
             return self._frames[key]
+
+    def secrets_of(self, feed: Feed, workspaces: Iterable[str]) -> Mapping[str, bytes]:
+        """Look up the secrets of some workspaces, if the feed asks for any. They are read anew: one may be rotated."""
+        if feed.secret_name is None:
+            return {}
+        with self._ledger.transaction() as tx:
+            return {workspace: secret_of(tx, feed, workspace) for workspace in set(workspaces)}

@@ -13,6 +13,8 @@ from ingest_platform.domain.rejection import Rejection, reasons
 def rejected_line(rejection: Rejection) -> bytes:
     r"""Write a rejected record with its reasons as a line of JSON, the record as it was sent if it is JSON.
 
+    It is null if its bytes may not be kept.
+
     >>> rejected_line(Rejection(submission=0, record_index=7, problems=(), raw=b'{"value":\n1.50}'))
     b'{"index":7,"reasons":[],"record":{"value": 1.50}}\n'
     >>> rejected_line(Rejection(submission=0, record_index=7, problems=(), raw=b"2026,\xff"))
@@ -24,6 +26,8 @@ def rejected_line(rejection: Rejection) -> bytes:
 
 
 def _record(raw: bytes) -> bytes:
+    if not raw:
+        return b"null"
     try:
         msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

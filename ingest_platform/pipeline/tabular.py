@@ -20,7 +20,7 @@ import polars as pl
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.rejection import Code, Problem
-from ingest_platform.pipeline.pieces import Bad, Piece, object_as_json, object_text
+from ingest_platform.pipeline.pieces import Bad, Piece, object_as_json, object_text, whole_column
 from ingest_platform.pipeline.records import RecordReader
 from ingest_platform.pipeline.rules import integer_doubt, problem
 
@@ -157,6 +157,8 @@ def _piece(reader: RecordReader, header: Sequence[str], rows: _Rows) -> Piece:
         if found := reader.problems(layout.as_json(rows.cells[place])):
             bad[int(positions[place])] = found
     good = ~np.isin(positions, list(bad))
+    if reader.contract.whole is not None:
+        columns = columns.with_columns(whole_column(reader, [layout.as_json(cells).decode() for cells in rows.cells]))
 
     def raw(position: int) -> bytes:
         if position in rows.broken:

@@ -20,7 +20,9 @@ from ingest_platform.domain.errors import Fault, LeaseLost, ParserFault, Unavail
 from ingest_platform.domain.feed import Feed, Table
 from ingest_platform.domain.submission import Encoding, Format, Load, Submission
 from ingest_platform.pipeline.check import check
+from ingest_platform.pipeline.consigning import Consigning
 from ingest_platform.pipeline.counting import Counting
+from ingest_platform.pipeline.forgetting import Forgetting
 from ingest_platform.pipeline.gather import Lease, gather, gather_exhausted
 from ingest_platform.pipeline.given import Frames, Withdrawn, staging_folder
 from ingest_platform.pipeline.load import StagedJob, deriving, load_records, recall
@@ -29,7 +31,7 @@ from ingest_platform.pipeline.platform import Platform
 from ingest_platform.pipeline.references import origins_of
 from ingest_platform.pipeline.report import LoadReport, RunReport, load_report
 from ingest_platform.pipeline.sandbox import ReadSubmission, run_apart
-from ingest_platform.pipeline.settle import ReadJob, decide, decide_all, settle
+from ingest_platform.pipeline.settle import ReadJob, SettledJob, decide, decide_all, settle
 from ingest_platform.pipeline.telling import Telling
 from ingest_platform.storage import jobs
 from ingest_platform.storage.blobs import BlobFault, BlobGone
@@ -141,14 +143,7 @@ def _end_exhausted(platform: Platform, feed: Feed, *, run_id: str, report: RunRe
             )
             if not stored:
                 failed = decide(ReadJob(submission=submission, unreadable=_exhausted(submission)), None)
-                counting = Counting(platform.ledger, feed)
-                settle(
-                    platform.ledger,
-                    load,
-                    [failed],
-                    jobs.Costs(run_id=run_id),
-                    also=lambda tx: counting.end(tx, [failed]),
-                )
+                _settle_failed(platform, feed, load, failed, run_id=run_id)
     except Fault as fault:
         # Its lease runs out, and then it is looked at again.
         log.exception("exhausted submission not ended", load_id=load.id, job_id=submission.job_id)
@@ -159,6 +154,19 @@ def _end_exhausted(platform: Platform, feed: Feed, *, run_id: str, report: RunRe
     else:
         log.warning("submission given up", job_id=submission.job_id, attempts=submission.attempts)
     return True
+
+
+def _settle_failed(platform: Platform, feed: Feed, load: Load, failed: SettledJob, *, run_id: str) -> None:
+    counting, consigning = Counting(platform.ledger, feed), Consigning(feed)
+    forgetting = Forgetting(platform, feed, load.submissions)
+
+    def beside(tx: Transaction) -> None:
+        counting.end(tx, [failed])
+        consigning.write(tx, load, [failed])
+        forgetting.end(tx)
+
+    settle(platform.ledger, load, [failed], jobs.Costs(run_id=run_id), also=beside)
+    forgetting.after()
 
 
 def _exhausted(submission: Submission) -> Unreadable:
@@ -183,6 +191,7 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
             *(platform, feed, load.submissions), folder=folder, watch=watch, progress=lease.check, admit=counting.admit
         )
         telling = Telling(platform.ledger, feed, load.submissions)
+        consigning, forgetting = Consigning(feed), Forgetting(platform, feed, load.submissions)
         with watch.stage("load"), closing(reading.frames()) as frames:
             loaded = load_records(
                 platform.warehouse,
@@ -190,20 +199,24 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
                 load_id=load.id,
                 fence=load.fence,
                 staged=staged_jobs(load.submissions),
-                frames=telling.passing(frames),
+                frames=telling.passing(consigning.passing(frames)),
                 derive=deriving(feed, platform.ledger),
                 still_ours=lambda: _holds(platform, load, begun=begun),
             )
         lease.check()
+        forgetting.strip(reading.jobs)
         settled = decide_all(reading.jobs, loaded)
         costs = _costs(reading, cpu_seconds=time.process_time() - cpu_begun, run_id=run_id)
 
         def beside(tx: Transaction) -> None:
             counting.end(tx, settled)
             telling.announce(tx, loaded)
+            consigning.write(tx, load, settled)
+            forgetting.end(tx)
 
         with watch.stage("settle"):
             settle(platform.ledger, load, settled, costs, also=beside)
+        forgetting.after()
     report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC), table=reading.table)
     _say_settled(report, feed)
     return report
@@ -286,8 +299,9 @@ class Reading:
         self._admit = admit
         # One for all, as they have one target. A target that is gone leaves no record to store.
         self._shape = platform.shapes.of_submission(feed, submissions[0])
-        self._origins = origins_of(submissions)
-        self._known = platform.known.of(feed, {each.workspace for each in submissions})
+        workspaces = {each.workspace for each in submissions}
+        self._origins = origins_of(submissions, own_secrets=platform.known.secrets_of(feed, workspaces))
+        self._known = platform.known.of(feed, workspaces)
 
     def frames(self) -> Frames:
         """Give the accepted records. To be taken to the end, or closed."""

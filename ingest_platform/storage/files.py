@@ -12,7 +12,8 @@ from ingest_platform.storage.ledger import Transaction
 class TakenFile:
     """A file that has a job and does not lie in archive or quarantine yet.
 
-    `blob` is the key of its private copy; None where none was made and the file lies in its claim.
+    `blob` is the key of its private copy; None where none was made and the file lies in its claim. Of one that is to be
+    forgotten only the outcome is filed, unless it could not be read.
     """
 
     job_id: str
@@ -21,6 +22,7 @@ class TakenFile:
     folder: str
     name: str
     blob: str | None
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,9 @@ def identify(
 def note(tx: Transaction, taken: TakenFile) -> None:
     """Note a file that was taken, so that it is filed once its job has ended."""
     tx.execute(
-        "INSERT INTO taken_files (job_id, workspace, feed, folder, name, blob) VALUES (%s, %s, %s, %s, %s, %s)",
-        (taken.job_id, taken.workspace, taken.feed, taken.folder, taken.name, taken.blob),
+        "INSERT INTO taken_files (job_id, workspace, feed, folder, name, blob, forgotten)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (taken.job_id, taken.workspace, taken.feed, taken.folder, taken.name, taken.blob, taken.forgotten),
     )
 
 
@@ -93,7 +96,7 @@ def next_to_file(tx: Transaction, *, after: str) -> TakenFile | None:
     with tx.cursor(row_factory=class_row(TakenFile)) as cursor:
         return cursor.execute(
             """
-            SELECT taken.job_id, taken.workspace, taken.feed, folder, name, blob
+            SELECT taken.job_id, taken.workspace, taken.feed, folder, name, blob, forgotten
             FROM taken_files AS taken JOIN jobs ON jobs.id = taken.job_id
             WHERE jobs.state IN ('finished', 'failed') AND taken.job_id > %s
             ORDER BY taken.job_id LIMIT 1 FOR UPDATE OF taken SKIP LOCKED
