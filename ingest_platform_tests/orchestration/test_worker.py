@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,8 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from ingest_platform.domain.errors import LedgerFault
+from ingest_platform.domain.feed import Feed, FeedService
 from ingest_platform.domain.job import JobState
 from ingest_platform.feeds.machine_data import FEED
 from ingest_platform.orchestration.factory import build_definitions, job_name
@@ -50,14 +52,16 @@ class Running:
 
 
 @contextmanager
-def working(place: Workplace, instance: dg.DagsterInstance, *, linger_seconds: float = 0.0) -> Generator[Running]:
+def working(
+    place: Workplace, instance: dg.DagsterInstance, *, linger_seconds: float = 0.0, feed: Feed = FEED
+) -> Generator[Running]:
     stop = threading.Event()
     here = replace(
         place, linger_seconds=linger_seconds, stopping=stop.is_set, wake={FEED.name: threading.Event()}, cancelled=set()
     )
     runs = LocalRuns(instance, build_definitions([FEED], lambda: here))
     run_dir, ended_well = place.platform.data_dir / "run", list[bool]()
-    worker = Worker(here, [FEED], runs, run_dir=run_dir, stop=stop)
+    worker = Worker(here, [feed], runs, run_dir=run_dir, stop=stop)
     thread = threading.Thread(target=lambda: ended_well.append(worker.run()))
     thread.start()
     running = Running(runs, run_dir, stop, ended_well, thread)
@@ -106,6 +110,33 @@ def test_what_waited_before_the_worker_began_is_worked_off(place: Workplace, ins
     job_id = submit(place.platform, reading())
     with working(place, instance):
         assert settled(place.platform, job_id) is JobState.FINISHED
+
+
+def test_a_feeds_service_goes_on_hears_its_channel_and_outlives_a_fault(
+    place: Workplace, instance: dg.DagsterInstance
+) -> None:
+    begun, told, failed = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+
+    def serve(platform: Platform, stop: Callable[[], bool], wait: Callable[[float], object]) -> None:
+        assert platform is place.platform
+        begun.release()
+        while not stop():
+            wait(PATIENCE_SECONDS)
+            told.release()
+            if not failed.is_set():
+                failed.set()
+                raise LedgerFault("away")
+
+    served = replace(FEED, services=(FeedService(name="echo", channel="test_echo", run=serve),))
+    with working(place, instance, feed=served) as running:
+        assert begun.acquire(timeout=PATIENCE_SECONDS)
+        for _ in range(2):
+            # What is notified before the worker listens is not heard; it wakes everybody once it does.
+            with place.platform.ledger.transaction() as tx:
+                tx.execute("SELECT pg_notify('test_echo', '')")
+            assert told.acquire(timeout=PATIENCE_SECONDS)
+        assert begun.acquire(timeout=PATIENCE_SECONDS)
+        assert running.end()
 
 
 def test_a_run_goes_on_while_work_comes(place: Workplace, instance: dg.DagsterInstance) -> None:

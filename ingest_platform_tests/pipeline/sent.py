@@ -15,9 +15,12 @@ CONFIG_ID = "mdp_01kqzcjrpyf27tge9dnvsqv8t2"
 GOOD = {"timestamp": "2026-05-06T10:15:00Z", "machine_data_point_config_id": CONFIG_ID, "value": 73.9}
 ORIGINS_SCHEMA = {
     "submission": pl.UInt32(),
+    "job_id": pl.String(),
     "workspace": pl.String(),
+    "target": pl.String(),
     "catalog_revision": pl.Int64(),
     "sites": pl.List(pl.String()),
+    "secret": pl.Binary(),
 }
 KNOWN_SCHEMA = {
     "workspace": pl.String(),

@@ -1,5 +1,6 @@
 """Every format gives the same frames and the same verdicts; what can't be read harms nobody else."""
 
+import csv
 import gzip
 import io
 import json
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from ingest_platform.domain.contract import Contract, Field, Kind
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.submission import Encoding, Format, Submission
 from ingest_platform.feeds.machine_data.contract import CONTRACT
@@ -287,3 +289,48 @@ def test_real_readings_are_all_good(shared: Path) -> None:
     (frame,) = parsed(body, CONTRACT, Format.CSV)
     assert (frame.count, frame.rejections) == (22_695, [])
     assert verdicts(body, CONTRACT, Format.CSV) == {}
+
+
+WHOLE = Contract(
+    name="whole",
+    fields=(Field(name="at", kind=Kind.TIMESTAMP), Field(name="event", kind=Kind.OBJECT, required=False)),
+    extra_allowed=True,
+    whole="document",
+)
+WHOLE_ROW = {"at": GOOD["timestamp"], "event": {"a": [1, {"b": "ü"}]}, "other": "x", "n": 12.5}
+
+
+@pytest.mark.parametrize("form", [Format.NDJSON, Format.JSON, Format.CSV, Format.PARQUET, Format.ARROW])
+def test_a_record_is_kept_whole_beside_its_fields_in_every_format(form: Format) -> None:
+    rows = [WHOLE_ROW, {"at": GOOD["timestamp"]}, {"other": "y"}]
+    (frame,) = parsed(_written(form, rows), WHOLE, form)
+    assert [json.loads(each) for each in frame.frame["document"]] == [_as_told(form, row) for row in rows[:2]]
+    assert frame.frame["record_index"].to_list() == [0, 1]
+    assert [(each.record_index, each.problems[0].code) for each in frame.rejections] == [(2, "missing_field")]
+
+
+def _as_told(form: Format, row: dict[str, object]) -> dict[str, object]:
+    # An undeclared cell of a CSV is a text.
+    return row | {"n": "12.5"} if form is Format.CSV and "n" in row else row
+
+
+def _written(form: Format, rows: list[dict[str, object]]) -> bytes:
+    if form in {Format.NDJSON, Format.JSON}:
+        return lines_of(*rows) if form is Format.NDJSON else json.dumps(rows).encode()
+    cells = [{**row, "event": json.dumps(row["event"])} if "event" in row else row for row in rows]
+    if form is Format.CSV:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["at", "event", "other", "n"])
+        writer.writeheader()
+        writer.writerows(cells)
+        return text.getvalue().encode()
+    table = pa.Table.from_pylist(
+        cells, schema=pa.schema({"at": pa.string(), "event": pa.string(), "other": pa.string(), "n": pa.float64()})
+    )
+    buffer = io.BytesIO()
+    if form is Format.PARQUET:
+        pq.write_table(table, buffer)
+    else:
+        with pa.ipc.new_file(buffer, table.schema) as writer:
+            writer.write_table(table)
+    return buffer.getvalue()

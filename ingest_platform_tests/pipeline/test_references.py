@@ -1,5 +1,7 @@
 """What records may refer to: read once a revision, seen at once when it moves, and never growing without bound."""
 
+from dataclasses import replace
+
 import pytest
 
 from ingest_platform.feeds.machine_data import FEED
@@ -47,3 +49,22 @@ def test_the_origin_of_a_submission_is_its_place_in_the_load(platform: Platform)
     assert told["sites"].to_list() == [["north"], [], None]
     assert set(told["workspace"]) == {"acme"}
     assert set(told["catalog_revision"]) == {1}
+    assert told["job_id"].to_list() == [each.job_id for each in load.submissions]
+    assert told["target"].null_count() == told["secret"].null_count() == 3
+
+
+def test_a_feed_that_asks_for_a_secret_gets_one_of_each_workspace(platform: Platform) -> None:
+    assert platform.known.secrets_of(FEED, {"acme"}) == {}
+    asking = replace(FEED, secret_name="masks")
+    told = platform.known.secrets_of(asking, {"acme", "globex"})
+    assert set(map(len, told.values())) == {32}
+    assert told["acme"] != told["globex"]
+    assert platform.known.secrets_of(asking, {"acme"}) == {"acme": told["acme"]}
+
+
+def test_the_secret_of_a_workspace_stands_beside_its_submissions(platform: Platform) -> None:
+    declare(platform)
+    accept(platform.ledger, submission(reading()))
+    load = claim(platform.ledger)
+    assert load is not None
+    assert origins_of(load.submissions, own_secrets={"acme": b"s"})["secret"].to_list() == [b"s"]
