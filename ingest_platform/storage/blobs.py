@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from ingest_platform.domain.errors import Fault, Unavailable
 from ingest_platform.storage import durable
 
-# Keys are ours (prefixes, ids, days), never a client's words, so their alphabet is small.
-_KEY = re.compile(r"[0-9A-Za-z_=-][0-9A-Za-z_=.-]*(/[0-9A-Za-z_=-][0-9A-Za-z_=.-]*)*")
+# Keys are ours (prefixes, ids, days), never a client's words but percent-encoded ones, so their alphabet is small.
+_KEY = re.compile(r"[0-9A-Za-z_=-][0-9A-Za-z_=.%-]*(/[0-9A-Za-z_=-][0-9A-Za-z_=.%-]*)*")
 # Object stores take 1,024 bytes; what is left is for the prefix.
 KEY_LENGTH_MAX = 900
 # No writer is this slow: what is older was left behind by a process that died.
