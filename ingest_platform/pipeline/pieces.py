@@ -15,7 +15,7 @@ import polars as pl
 
 from ingest_platform.domain.contract import Field, Kind
 from ingest_platform.domain.rejection import Problem
-from ingest_platform.pipeline.nested import count_quotes, unsure
+from ingest_platform.pipeline.nested import count_quotes, look_at
 from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS, RecordReader
 from ingest_platform.pipeline.rules import integer_doubt
 
@@ -29,7 +29,7 @@ SENT_TYPES: dict[Kind, pl.DataType] = {
     Kind.TIMESTAMP: pl.String(),
     Kind.OBJECT: pl.String(),
 }
-_NULL = b"null"
+_EMPTY, _NULL = b"{}", b"null"
 # No decoder takes it, so a line that is no UTF-8 can stand in its place without being decoded.
 _NO_JSON = b""
 
@@ -57,10 +57,11 @@ def decode_lines(reader: RecordReader, lines: list[bytes]) -> Piece:
     positions = np.delete(np.arange(len(lines), dtype=np.int64), sorted(bad))
     columns, objects = _columns(reader, decoded)
     doubted = _doubted(reader, columns)
-    for each in objects.values():
-        doubted[unsure(each)] = True
+    looks = [look_at(each) for each in objects.values()]
+    for look in looks:
+        doubted[look.unsure] = True
     quotes = joined.count(b'"') - sum(lines[position].count(b'"') for position in bad)
-    if quotes != _quotes_known(columns, objects):
+    if quotes != _quotes_of_fields(columns, objects) + sum(look.quotes for look in looks):
         doubted[_with_more_quotes(reader, [lines[each] for each in positions.tolist()], columns, objects)] = True
     if reader.contract.whole is not None:
         # Of a good record; which ones are good besides their fields is found out below.
@@ -136,7 +137,7 @@ def _problems_at(reader: RecordReader, lines: Sequence[bytes], positions: Sequen
 
 
 def _columns(reader: RecordReader, decoded: Sequence[object]) -> tuple[pl.DataFrame, dict[str, list[bytes]]]:
-    """Turn records into columns, and give the text of each object in them, of one that is left out that of a null."""
+    """Turn records into columns, and give the text of each object in them; one that is left out is empty."""
     columns: list[pl.Series] = []
     objects: dict[str, list[bytes]] = {}
     for field in reader.contract.fields:
@@ -149,12 +150,15 @@ def _columns(reader: RecordReader, decoded: Sequence[object]) -> tuple[pl.DataFr
 
 def _texts(field: Field, values: Sequence[msgspec.Raw | None]) -> tuple[list[bytes], Sequence[str | None]]:
     """Copy objects, as a Raw is a view of the piece's bytes, and read them; their lines were found to be UTF-8."""
-    if field.required:
+    if field.required and not field.nullable:
         # Without the interpreter, as nearly all time goes to such loops.
         texts = list(map(bytes, cast("Sequence[msgspec.Raw]", values)))
         return texts, list(map(bytes.decode, texts))
-    texts = [_NULL if value is None else bytes(value) for value in values]
-    return texts, [None if value is None else text.decode() for value, text in zip(values, texts, strict=True)]
+    given = [None if value is None else bytes(value) for value in values]
+    # There is nothing to be found in one that is left out, or null where one may be (which is turned to one later).
+    empty = {None, _NULL} if field.nullable else {None}
+    texts = [_EMPTY if text is None or text in empty else text for text in given]
+    return texts, [None if text is None else text.decode() for text in given]
 
 
 def _quotes_of(column: pl.Series, objects: Mapping[str, list[bytes]]) -> int:
@@ -162,10 +166,9 @@ def _quotes_of(column: pl.Series, objects: Mapping[str, list[bytes]]) -> int:
     return 2 if column.name in objects or column.dtype != pl.String else 4
 
 
-def _quotes_known(columns: pl.DataFrame, objects: Mapping[str, list[bytes]]) -> int:
+def _quotes_of_fields(columns: pl.DataFrame, objects: Mapping[str, list[bytes]]) -> int:
     """Count the quotes that records have at least; a repeated or undeclared key, or an escaped quote, makes more."""
-    own = sum((len(column) - column.null_count()) * _quotes_of(column, objects) for column in columns.get_columns())
-    return own + sum(sum(map(count_quotes, texts)) for texts in objects.values())
+    return sum((len(column) - column.null_count()) * _quotes_of(column, objects) for column in columns.get_columns())
 
 
 def _with_more_quotes(
@@ -182,15 +185,13 @@ def _with_more_quotes(
 
 
 def _doubted(reader: RecordReader, columns: pl.DataFrame) -> npt.NDArray[np.bool_]:
-    """Find records whose numbers or objects only their text can judge."""
+    """Find records whose numbers only their text can judge."""
     doubted = np.zeros(columns.height, dtype=np.bool_)
     for field in reader.contract.fields:
         column = columns[field.name]
         doubt = integer_doubt(field)
         if field.kind is Kind.NUMBER and _reaches(column, doubt):
             doubted |= (column.abs() >= doubt).fill_null(value=False).to_numpy()
-        elif field.kind is Kind.OBJECT:
-            doubted |= (~column.str.starts_with("{")).fill_null(value=False).to_numpy()
     return doubted
 
 
