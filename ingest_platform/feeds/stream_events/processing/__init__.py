@@ -1,0 +1,1 @@
+"""What happens to events between their load and their destinations: parse, enrich, mask, route, sample."""

@@ -1,0 +1,68 @@
+"""URLs in texts (RFC 3986): `scheme`, `host`, `port`, `path`, `query`, `fragment`; what is not given is left out.
+
+A text is a URL with a scheme, or the path of a request (`/search?q=1`). Port 0 is
+none. The host is in lower case, an IPv6 address
+without its brackets; the port is a number. `query` is an object of texts without their percent signs, a list of texts
+for a name that occurs several times. The path stays as written. A user and password before the host are not lifted.
+"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import AddressValueError, IPv6Address
+from urllib.parse import unquote_plus
+
+from ingest_platform.feeds.stream_events.processing.parsing.members import Lifted, collected
+from ingest_platform.feeds.stream_events.processing.paths import Document
+
+PORT_MAX = 65_535
+PORT_DIGITS_MAX = 20
+# More than any page sends; each is a member of the event.
+QUERY_NAMES_MAX = 1_000
+
+# A part ends where the next one's mark stands, so that no text is looked at more than twice.
+_URL = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*+):(?=[^\s])|(?=/))"
+    r"(?://(?:[^/?#@\s]*@)?(?:\[([0-9A-Fa-f:.]*+)\]|([^/?#:@\[\]\\<>\"^`{|}\s]*+))(?::([0-9]*+))?(?=[/?#]|$)|(?!//))"
+    r"([^?#\s]*+)(?:\?([^#\s]*+))?+(?:#([^\s]*+))?+"
+)
+_CONTROL = re.compile(r"[\x00-\x20\x7f]").search
+
+
+def lift(texts: Sequence[str]) -> list[Lifted]:
+    """Take URLs apart; None for what is none."""
+    return [_read(text) for text in texts]
+
+
+def _read(text: str) -> Document | None:
+    found = _URL.fullmatch(text)
+    if found is None or _CONTROL(text) is not None:
+        return None
+    scheme, ipv6, host, port, path, query, fragment = found.groups(default="")
+    # The length of a port first: Python refuses to read thousands of digits.
+    bad_port = len(port) > PORT_DIGITS_MAX or int(port or 0) > PORT_MAX
+    if bad_port or (ipv6 and not _is_ipv6(ipv6)) or query.count("&") >= QUERY_NAMES_MAX:
+        return None
+    members = {
+        "scheme": scheme.lower(),
+        "host": (host or ipv6).lower(),
+        "port": int(port or 0),
+        "path": path,
+        "query": _query(query),
+        "fragment": fragment,
+    }
+    return {name: value for name, value in members.items() if value}
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _query(query: str) -> Document:
+    pairs = [(name, value) for name, _, value in [pair.partition("=") for pair in query.split("&")] if name]
+    if "%" in query or "+" in query:
+        pairs = [(unquote_plus(name), unquote_plus(value)) for name, value in pairs]
+    return collected(pairs)
