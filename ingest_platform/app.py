@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 
 from ingest_platform import feeds as feeds_package
-from ingest_platform.api import docs, health, job_events, jobs, openapi, webhooks
+from ingest_platform.api import docs, health, job_events, jobs, openapi, records, webhooks
 from ingest_platform.api.call import Call
 from ingest_platform.api.problems import Family
 from ingest_platform.api.protocol import Protocol
@@ -53,6 +53,7 @@ def create_app(
     own = [
         *jobs.routes(services),
         *job_events.routes(services),
+        *records.routes(services),
         *webhooks.routes(services),
         *health.routes(services),
     ]

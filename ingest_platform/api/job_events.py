@@ -6,10 +6,8 @@ What the object holds is not known here (`jobs.py`).
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
-from starlette.types import Receive
-
 from ingest_platform.api.call import Call
+from ingest_platform.api.event_stream import EVENT_STREAM, HEARTBEAT_SECONDS, STREAM_SECONDS_MAX, hung_up, server_event
 from ingest_platform.api.jobs import JOB_ID, READ, find_job, job_schema
 from ingest_platform.api.replies import Reply
 from ingest_platform.api.route import Answer, ApiRoute, Content, Schema
@@ -22,15 +20,9 @@ from ingest_platform.pipeline.job_object import job_object
 from ingest_platform.storage import jobs, keys
 from ingest_platform.storage.ledger import Transaction
 
-EVENT_STREAM = "text/event-stream"
-# Proxies cut connections that are silent for half a minute.
-HEARTBEAT_SECONDS = 15.0
-# A client that still waits then asks again, as it does after any break of the connection.
-STREAM_SECONDS_MAX = 3_600.0
 # Each looks at its job twice a second: more of them in one process would take the ledger from all others.
 STREAMS_MAX = 200
 _HEARTBEAT = b": the job goes on\n\n"
-_encode = msgspec.json.encode
 
 
 class EventRoutes:
@@ -50,7 +42,7 @@ class EventRoutes:
 
     async def _stream(self, call: Call, job: Job) -> AsyncIterator[bytes]:
         self._open += 1
-        gone = asyncio.ensure_future(_gone(call.receive))
+        gone = asyncio.ensure_future(hung_up(call.receive))
         try:
             with self._services.settled.listening(job.id) as heard:
                 # Whoever has hung up is noticed while nothing is sent, too.
@@ -97,14 +89,8 @@ class EventRoutes:
             return known
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the client has hung up, or has its whole answer."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _event(job: Job) -> bytes:
-    return b"event: job\ndata: " + _encode(job_object(job)) + b"\n\n"
+    return server_event("job", job_object(job))
 
 
 def _event_schema(job: Schema) -> Schema:

@@ -72,7 +72,6 @@ class JobRoutes:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._feeds = {feed.name: feed for feed in services.feeds}
 
     async def list_jobs(self, call: Call) -> Reply:
         """List jobs, the latest first."""
@@ -120,7 +119,7 @@ class JobRoutes:
         job = await find_job(self._services, call)
         wanted, limit = call.get("outcome", str), call.require("limit", int)
         cursor, purpose = call.get("cursor", str), f"records:{job.id}:{wanted}"
-        shape = await self._services.run(lambda: self._shape(job))
+        shape = await self._services.run(lambda: shape_of_job(self._services, job))
 
         def read(tx: Transaction) -> Reply:
             first = 0 if cursor is None else int(self._services.cursors.read(cursor, purpose=purpose)[0] or 0)
@@ -136,19 +135,14 @@ class JobRoutes:
             }
             stored_in = None if shape is None else shape.table.name
             data = [
-                _record(job, index, Outcome(codes[index]), rejected.get(index), stored_in=stored_in) for index in page
+                record_object(job, index, Outcome(codes[index]), rejected.get(index), stored_in=stored_in)
+                for index in page
             ]
             more = len(places) > limit
             next_cursor = self._services.cursors.write(purpose=purpose, place=[places[limit]]) if more else None
             return list_reply(data, next_cursor=next_cursor, total=marks.count(b"\x01"))
 
         return await self._services.read(read)
-
-    def _shape(self, job: Job) -> Shape | None:
-        feed = self._feeds.get(job.feed)
-        if feed is None:
-            return None
-        return self._services.platform.shapes.of(feed, workspace=job.workspace, target=job.target)
 
     async def rejected_ndjson(self, call: Call) -> Reply:
         """Give the rejected records with their reasons, one a line."""
@@ -163,7 +157,7 @@ class JobRoutes:
     async def rejected_csv(self, call: Call) -> Reply:
         """Give the rejected records with their reasons as a table that a spreadsheet opens safely."""
         job = await find_job(self._services, call)
-        shape = await self._services.run(lambda: self._shape(job))
+        shape = await self._services.run(lambda: shape_of_job(self._services, job))
         fields = tuple(field.name for field in shape.contract.fields) if shape is not None else ()
         return Reply(
             status=200,
@@ -173,9 +167,16 @@ class JobRoutes:
         )
 
 
-def _record(
+def shape_of_job(services: Services, job: Job) -> Shape | None:
+    """Find what the records of a job were held to; None if its feed or its target is gone. It may ask the ledger."""
+    feed = next((feed for feed in services.feeds if feed.name == job.feed), None)
+    return None if feed is None else services.platform.shapes.of(feed, workspace=job.workspace, target=job.target)
+
+
+def record_object(
     job: Job, index: int, outcome: Outcome, rejection: Rejection | None, *, stored_in: str | None
 ) -> dict[str, object]:
+    """Make the object that shows what became of a record."""
     problems = rejection.problems if rejection is not None else ()
     return {
         "index": index,
@@ -247,7 +248,7 @@ def _object(properties: Schema) -> Schema:
     }
 
 
-_RECORD_SCHEMA = _object(
+RECORD_SCHEMA: Schema = _object(
     {
         "index": {"type": "integer"},
         "record_id": {"type": "string"},
@@ -337,7 +338,7 @@ def _record_routes(handlers: JobRoutes) -> list[ApiRoute]:
             description="In input order, successes too. Empty until the job has finished.",
             access=READ,
             parameters=(JOB_ID, _OUTCOME, limit_parameter(default=RECORDS_PAGE, most=RECORDS_PAGE_MAX), CURSOR),
-            answers={200: json_answer("A page of records.", list_schema(_RECORD_SCHEMA))},
+            answers={200: json_answer("A page of records.", list_schema(RECORD_SCHEMA))},
             refusals=(NotFound,),
         ),
         _download_route(

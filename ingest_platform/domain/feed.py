@@ -13,9 +13,11 @@ from ingest_platform.domain.outcome import Outcome
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     import polars as pl
 
+    from ingest_platform.domain.job import Job
     from ingest_platform.domain.submission import Load
     from ingest_platform.pipeline.platform import Platform
     from ingest_platform.storage.catalog import Declared
@@ -104,6 +106,14 @@ class Forgets(Protocol):
 
     def __call__(self, known: "pl.DataFrame", *, workspace: str, target: str | None, revision: int) -> bool:
         """Decide for one target."""
+        ...
+
+
+class Explain(Protocol):
+    """Tell what became of one stored record behind the table: None if the feed has nothing to say of it."""
+
+    def __call__(self, platform: "Platform", job: "Job", index: int) -> Mapping[str, object] | None:
+        """Explain the record of an index of a finished job."""
         ...
 
 
@@ -314,6 +324,43 @@ class Keep(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """Something wrong in a declared body: `path` is the place in it (`routes.rules[2].when`); "" is all of it."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a declared body refers to, and at which place in it: a thing of another section, in the same workspace."""
+
+    path: str
+    section: str
+    id: str
+
+
+class Check(Protocol):
+    """Find everything that is wrong with a declared body.
+
+    `given` has the values of the texts in which variables of the environment stand, by their place (`token`,
+    `headers.X-Key`); no message may quote one.
+    """
+
+    def __call__(self, body: Mapping[str, object], *, given: Mapping[str, str]) -> Sequence[Flaw]:
+        """Check one body."""
+        ...
+
+
+class Prepare(Protocol):
+    """Put what stands in files beside the declaration, in its `folder`, into a declared body."""
+
+    def __call__(self, body: Mapping[str, object], *, folder: "Path") -> tuple[Mapping[str, object], Sequence[Flaw]]:
+        """Prepare one body."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredKind:
     """Something that `ingest apply` declares for a feed.
 
@@ -322,6 +369,11 @@ class DeclaredKind:
     it must hold. `has_secret` gives each one a secret that is kept apart from its fields (`storage/secrets.py`), and an
     id that is its own in the whole platform. `within` is the field (a required one) in which the id is unique, if it is
     not so in its workspace. What is declared is kept in the catalog, unless the feed has a place of its own: `keep`.
+
+    What is more than flat fields has a `check` instead of `fields`, told after `prepare` has read what lies in files
+    beside the declaration; `references` says what it refers to. With `variables`, texts in it may have `${VARIABLE}`s
+    of the environment: their values are secrets, kept apart. The section may be a mapping of ids if it is `by_id`.
+    `fixed` names the fields that never change once they are declared, not even by way of a retirement.
     """
 
     section: str
@@ -334,6 +386,12 @@ class DeclaredKind:
     has_secret: bool = False
     within: str | None = None
     keep: Keep | None = None
+    check: Check | None = None
+    prepare: Prepare | None = None
+    references: "Callable[[Mapping[str, object]], Sequence[Reference]] | None" = None
+    variables: bool = False
+    by_id: bool = False
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,7 +406,8 @@ class Feed:
     to time, `announced` what subscribers of webhooks are told besides the ends of jobs.
 
     `secret_name` asks for a secret of each workspace, for `refer`. `consign` is told what each load stored, `forgets`
-    which submissions' bytes may not be kept, `services` go on in every worker.
+    which submissions' bytes may not be kept, `services` go on in every worker. `explain` says of one record what the
+    kernel can't.
 
     `contract` and `table` are of submissions without a target. A feed with targets, each with a shape of its own, finds
     them by `shapes`; its `contract` and `table` are an example, by which it is warmed up and held to the laws.
@@ -375,3 +434,4 @@ class Feed:
     consign: Consign | None = None
     forgets: Forgets | None = None
     services: tuple[FeedService, ...] = ()
+    explain: Explain | None = None
