@@ -217,8 +217,8 @@ def test_the_table_is_declared_of_columns_that_exist(feed: Feed) -> None:
         assert feed.table.range_column in feed.table.key
         assert set(feed.table.compared) <= set(columns)
         assert set(feed.table.compared).isdisjoint(feed.table.key)
-    if not is_folded(feed.table):
         assert not any(column.nullable for column in feed.table.columns)
+    if not is_folded(feed.table):
         assert feed.derive is None
     if feed.refer is None:
         assert set(columns) <= {field.name for field in feed.contract.fields}

@@ -164,7 +164,7 @@ def _content(content: Content) -> Json:
 def _responses(route: ApiRoute, family: Family) -> Json:
     responses = {str(status): _answer(route, answer, family) for status, answer in route.answers.items()}
     for refusal in refusals_of(route):
-        responses.setdefault(str(refusal.status), _refusal(route, refusal, family))
+        responses.setdefault(str(family.status_of(refusal)), _refusal(route, refusal, family))
     return dict(sorted(responses.items()))
 
 

@@ -4,7 +4,7 @@ A family with words of its own declares a `Family` in its `routes.py`; everythin
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ingest_platform.api.replies import Reply, json_reply
 from ingest_platform.domain.errors import Refusal
@@ -93,13 +93,17 @@ COMMON_SCHEMA: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Paths that share an error envelope and the names under which they send the request id."""
+    """Paths that share an error envelope and the names under which they send the request id.
+
+    `statuses` has the family's own status where it is not the refusal's.
+    """
 
     name: str
     prefixes: tuple[str, ...]
     id_headers: tuple[str, ...] = ("X-Request-Id",)
     body: Callable[[Refusal, str], Mapping[str, object]] = common_body
     schema: Mapping[str, object]
+    statuses: Mapping[int, int] = field(default_factory=dict[int, int])
 
     def covers(self, path: str) -> bool:
         """Tell whether a path belongs to the family."""
@@ -107,7 +111,11 @@ class Family:
 
     def problem(self, refusal: Refusal, request_id: str) -> Reply:
         """Answer with a refusal in the family's words."""
-        return json_reply(refusal.status, self.body(refusal, request_id), headers=refusal.headers)
+        return json_reply(self.status_of(refusal), self.body(refusal, request_id), headers=refusal.headers)
+
+    def status_of(self, refusal: Refusal | type[Refusal]) -> int:
+        """Tell the status that the family answers a refusal with."""
+        return self.statuses.get(refusal.status, refusal.status)
 
 
 COMMON = Family(name="Problem", prefixes=("/",), schema=COMMON_SCHEMA)

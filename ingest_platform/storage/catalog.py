@@ -62,6 +62,11 @@ def revision(tx: Transaction) -> int:
     return int(row[0])
 
 
+def lock(tx: Transaction) -> None:
+    """Make others who declare something wait until the transaction ends."""
+    tx.execute("SELECT FROM catalog_revision FOR UPDATE")
+
+
 def put(tx: Transaction, declared: Sequence[Declared]) -> list[Change]:
     """Declare things in one revision; what is declared as it already stands gets no new version.
 
@@ -104,6 +109,25 @@ def current(tx: Transaction, *, workspace: str, kind: str) -> list[Entry]:
             " ORDER BY id, version DESC) AS latest WHERE NOT retired ORDER BY id",
             (workspace, kind),
         ).fetchall()
+
+
+def latest(tx: Transaction, *, workspace: str, kind: str, id_: str) -> Entry | None:
+    """Find the last version of one thing, retired or not; None if there never was one."""
+    return _last(tx, (workspace, kind, id_), standing=False)
+
+
+def last_standing(tx: Transaction, *, workspace: str, kind: str, id_: str) -> Entry | None:
+    """Find the last version of one thing that was no retirement; None if there never was one."""
+    return _last(tx, (workspace, kind, id_), standing=True)
+
+
+def _last(tx: Transaction, named: tuple[str, str, str], *, standing: bool) -> Entry | None:
+    with tx.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM catalog WHERE workspace = %s AND kind = %s AND id = %s AND NOT (%s AND retired)"
+            " ORDER BY version DESC LIMIT 1",
+            (*named, standing),
+        ).fetchone()
 
 
 def history(tx: Transaction, *, workspaces: Iterable[str], kinds: Iterable[str]) -> list[Entry]:

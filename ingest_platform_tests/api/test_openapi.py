@@ -12,6 +12,9 @@ from ingest_platform_tests.serving import CONFIG, Site
 
 BODY = {"items": [{"timestamp": "2026-05-06T10:15:00Z", "machine_data_point_config_id": CONFIG, "value": 1.5}]}
 
+# Where the contract has a status of its own for a body that is too large.
+TOO_LARGE = {"/v1/streams/ingest": "400"}
+
 
 @pytest.fixture
 def document(shared_site: Site) -> dict[str, object]:
@@ -38,7 +41,7 @@ def test_every_operation_has_an_id_of_its_own_a_summary_and_its_refusals(documen
         if operation["security"]:
             assert {"401", "403", "503"} <= set(answers), path
         if "requestBody" in operation:
-            assert {"400", "408", "413", "415", "422"} <= set(answers), path
+            assert {"400", "408", "415", "422", TOO_LARGE.get(path, "413")} <= set(answers), path
         for answer in answers.values():
             assert "X-Request-Id" in answer["headers"]
 
