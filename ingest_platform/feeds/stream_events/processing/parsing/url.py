@@ -20,9 +20,10 @@ PORT_DIGITS_MAX = 20
 QUERY_NAMES_MAX = 1_000
 
 # A part ends where the next one's mark stands, so that no text is looked at more than twice.
+_REG_NAME = r"[^/?#@\[\]\\<>\"^`{|}\s]"
 _URL = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9+.-]*+):(?=[^\s])|(?=/))"
-    r"(?://(?:[^/?#@\s]*@)?(?:\[([0-9A-Fa-f:.]*+)\]|([^/?#:@\[\]\\<>\"^`{|}\s]*+))(?::([0-9]*+))?(?=[/?#]|$)|(?!//))"
+    rf"(?://(?:{_REG_NAME}*@)?(?:\[([0-9A-Fa-f:.]++)\]|((?:(?!:){_REG_NAME})*+))(?::([0-9]*+))?(?=[/?#]|$)|(?!//))"
     r"([^?#\s]*+)(?:\?([^#\s]*+))?+(?:#([^\s]*+))?+"
 )
 _CONTROL = re.compile(r"[\x00-\x20\x7f]").search
