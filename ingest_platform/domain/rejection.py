@@ -23,6 +23,8 @@ class Code(StrEnum):
     # The bytes of this one record are no JSON (a broken line of an NDJSON file), or are nested too deeply.
     INVALID_JSON = "invalid_json"
     TOO_DEEP = "too_deep"
+    # A text in it does not have the form that was declared.
+    UNPARSABLE = "unparsable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

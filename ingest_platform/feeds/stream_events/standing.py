@@ -6,11 +6,14 @@ follows from the version that stood when they were accepted.
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ingest_platform.api.services import Services
 from ingest_platform.domain.contract import Contract
-from ingest_platform.feeds.stream_events.declaration import Envelope
+from ingest_platform.feeds.stream_events.declaration import Envelope, OnError, ParseStep
+from ingest_platform.feeds.stream_events.declaration.reading import read_pipeline
 from ingest_platform.feeds.stream_events.shapes import STREAMS, contract_of, envelope_of
 from ingest_platform.storage import catalog
 from ingest_platform.storage.ledger import Transaction
@@ -27,6 +30,8 @@ class Standing:
 
     id: str
     envelope: Envelope
+    # Those by which an event may be rejected, and what comes before them; mostly none.
+    parse: tuple[ParseStep, ...] = ()
 
     @property
     def contract(self) -> Contract:
@@ -81,4 +86,15 @@ def _read(tx: Transaction, key: tuple[str, str]) -> Standing | None:
     entry = catalog.latest(tx, workspace=workspace, kind=STREAMS, id_=stream_id)
     if entry is None or entry.retired:
         return None
-    return Standing(id=stream_id, envelope=envelope_of(entry.body))
+    return Standing(id=stream_id, envelope=envelope_of(entry.body), parse=rejecting_steps(entry.body))
+
+
+def rejecting_steps(body: Mapping[str, Any]) -> tuple[ParseStep, ...]:
+    """Read the parse steps of a declared stream up to the last one that rejects what it can't parse."""
+    declared: Sequence[Mapping[str, Any]] = body.get("parse") or ()
+    if all(each.get("on_error") != OnError.REJECT for each in declared):
+        # Mostly so, and then nothing of it needs to be compiled here.
+        return ()
+    steps = read_pipeline(body).parse
+    last = max(place for place, step in enumerate(steps) if step.on_error is OnError.REJECT)
+    return steps[: last + 1]

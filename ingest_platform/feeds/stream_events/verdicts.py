@@ -1,21 +1,23 @@
-"""What the door says of events, before anything is taken: the kernel's own verdict on each, and the envelope's.
+"""What the door says of events, before anything is taken: the kernel's verdict, the envelope's, the parse steps'.
 
 The run gives the same one on the same bytes. How it is worded is `wire.py`'s business.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
 from ingest_platform.domain.errors import Malformed, Unreadable
-from ingest_platform.domain.rejection import Problem
+from ingest_platform.domain.rejection import Code, Problem
 from ingest_platform.feeds.stream_events import wire
 from ingest_platform.feeds.stream_events.declaration import Envelope
-from ingest_platform.feeds.stream_events.envelopes import problems_of
+from ingest_platform.feeds.stream_events.envelopes import event_of, problems_of
+from ingest_platform.feeds.stream_events.processing.parsing.parse import parse
 from ingest_platform.feeds.stream_events.standing import Standing
 from ingest_platform.feeds.stream_events.wire import BadEvent, BadEvents
-from ingest_platform.pipeline.documents import BOM, iter_document
+from ingest_platform.pipeline.documents import BATCH_RECORDS, BOM, iter_document
 from ingest_platform.pipeline.door import check_record
 from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS
 
@@ -46,7 +48,7 @@ def judge_json(body: bytes, stream: Standing) -> Judged:
         case b"{":
             return _judge_alone(plain, stream)
         case b"[":
-            return _judge_each(body, _elements(body), stream)
+            return _judge_list(body, _elements(body), stream)
         case _:
             raise Malformed(_what_is_wrong(plain))
 
@@ -54,33 +56,58 @@ def judge_json(body: bytes, stream: Standing) -> Judged:
 def judge_lines(body: bytes, stream: Standing) -> Judged:
     """Judge a body with an event on each line. Raises Malformed if nothing of it is good."""
     lines = (line for line in body.removeprefix(BOM).split(b"\n") if line.strip(BLANKS))
-    return _judge_each(body, lines, stream)
+    return _judge_list(body, lines, stream)
 
 
-def judge(raw: bytes, stream: Standing) -> Sequence[Problem]:
-    """List what is wrong with one event of a stream."""
-    problems = check_record(raw, stream.contract)
-    if problems or stream.envelope is Envelope.STRICT:
-        return problems
-    return problems_of(_members(raw))
+def judge_each(events: Iterable[bytes], stream: Standing) -> Iterator[Problem | None]:
+    """Give the first problem of each event of a stream, None of a good one, some events at a time."""
+    rest = iter(events)
+    while some := list(islice(rest, BATCH_RECORDS)):
+        yield from _judge_some(some, stream)
+
+
+def _judge_some(events: Sequence[bytes], stream: Standing) -> list[Problem | None]:
+    contract = stream.contract
+    found = [next(iter(check_record(raw, contract)), None) for raw in events]
+    if stream.envelope is Envelope.AUTO or stream.parse:
+        good = {place: _members(events[place]) for place, problem in enumerate(found) if problem is None}
+        for place, problem in _look_inside(good, stream):
+            found[place] = problem
+    return found
+
+
+def _look_inside(documents: Mapping[int, dict[str, object]], stream: Standing) -> Iterator[tuple[int, Problem]]:
+    """Find what is wrong with decoded events that keep their contract, by their places."""
+    good = dict(documents)
+    if stream.envelope is Envelope.AUTO:
+        for place, document in documents.items():
+            if problems := problems_of(document):
+                del good[place]
+                yield place, problems[0]
+            else:
+                good[place] = event_of(document)
+    places = list(good)
+    for fault in parse(list(good.values()), stream.parse):
+        if fault.rejects:
+            yield places[fault.place], Problem(code=Code.UNPARSABLE.value, field=fault.field, message=fault.message)
 
 
 def _judge_alone(body: bytes, stream: Standing) -> Judged:
-    problems = judge(body, stream)
-    if problems:
-        raise BadEvents([BadEvent(index=0, problem=problems[0])], received=1, alone=True)
+    (problem,) = _judge_some([body], stream)
+    if problem is not None:
+        raise BadEvents([BadEvent(index=0, problem=problem)], received=1, alone=True)
     return Judged(body=b"[%b]" % body, received=1)
 
 
-def _judge_each(body: bytes, events: Iterable[bytes], stream: Standing) -> Judged:
+def _judge_list(body: bytes, events: Iterable[bytes], stream: Standing) -> Judged:
     bad: list[BadEvent] = []
     received = rejected = 0
-    for index, raw in enumerate(events):
+    for index, problem in enumerate(judge_each(events, stream)):
         received += 1
-        if problems := judge(raw, stream):
+        if problem is not None:
             rejected += 1
             if len(bad) < wire.REJECTED_MAX:
-                bad.append(BadEvent(index=index, problem=problems[0]))
+                bad.append(BadEvent(index=index, problem=problem))
     if not received:
         raise Malformed(wire.NO_EVENTS)
     if received == rejected:

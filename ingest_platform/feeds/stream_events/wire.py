@@ -66,7 +66,7 @@ def detail_of(problem: Problem, *, alone: bool = False) -> str:
         return f"{field} must not have a key twice, nor be given twice."
     if code == Code.NOT_FINITE:
         return f"{field} must have only numbers that fit a double or a 64-bit integer."
-    return f"{field}: {problem.message}"
+    return f"{field}{problem.message.removeprefix(name)}"
 
 
 _WANTED: Mapping[Kind, str] = {

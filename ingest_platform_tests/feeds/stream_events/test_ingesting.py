@@ -3,7 +3,7 @@
 import gzip
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -49,9 +49,16 @@ def client(site: Site) -> Iterator[httpx.Client]:
 
 
 def declare(
-    site: Site, stream_id: str, *, envelope: str = "strict", workspace: str = "acme", retired: bool = False
+    site: Site,
+    stream_id: str,
+    *,
+    envelope: str = "strict",
+    workspace: str = "acme",
+    retired: bool = False,
+    parse: Sequence[object] = (),
 ) -> str:
-    body = {"name": stream_id, "envelope": envelope, "routes": {"match": "first", "rules": [], "otherwise": "drop"}}
+    routes = {"match": "first", "rules": [], "otherwise": "drop"}
+    body = {"name": "tests", "envelope": envelope, "parse": list(parse), "routes": routes}
     one = catalog.Declared(workspace=workspace, kind="streams", id=stream_id, body=body, retired=retired)
     with site.platform.ledger.transaction() as tx:
         catalog.put(tx, [one])
@@ -200,6 +207,22 @@ def test_flat_objects_are_taken_where_the_stream_says_so(client: httpx.Client, s
     assert error(send(client, auto, nameless)) == (400, "invalid_format", "The 'source' field is required.")
     with_event = {**nameless, "event": {}, "source": "x", "metadata": 7}
     assert error(send(client, auto, with_event))[2] == "The 'metadata' field must be an object."
+
+
+def test_events_that_the_stream_can_not_parse_are_rejected_where_it_says_so(site: Site, client: httpx.Client) -> None:
+    step = {"field": "event.message", "as": "json", "on_error": "reject"}
+    strict = declare(site, new_id(""), parse=[step, {"field": "event.url", "as": "url"}])
+    auto = declare(site, new_id(""), envelope="auto", parse=[step])
+    unfit = {**GOOD, "event": {"message": "no JSON"}}
+    detail = "The 'event.message' field could not be parsed as json."
+    assert error(send(client, strict, unfit)) == (400, "invalid_format", detail)
+    assert error(send(client, auto, {**FLAT, "message": "no JSON"})) == (400, "invalid_format", detail)
+    told = send(client, auto, [FLAT, {**FLAT, "message": "{"}, 7, {**FLAT, "message": "{}"}, {"timestamp": ""}])
+    assert [(each["index"], each["detail"]) for each in told.json()["rejected"]] == [
+        (1, detail),
+        (2, "The event must be an object."),
+        (4, "The 'timestamp' field must be a valid ISO 8601 string."),
+    ]
 
 
 # What is refused
