@@ -3,6 +3,7 @@
 None is ever shown again, and none is a part of the catalog, whose entries are.
 """
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,3 +74,21 @@ def keep(tx: Transaction, *, workspace: str, kind: str, id: str, secret: str) ->
 def drop(tx: Transaction, *, workspace: str, kind: str, id: str) -> None:  # noqa: A002
     """Forget the secret of something that is retired; its id is free again."""
     tx.execute("DELETE FROM declared_secrets WHERE kind = %s AND id = %s AND workspace = %s", (kind, id, workspace))
+
+
+# Several secrets of one declared thing, whose id is unique in its workspace only, are kept as one. Ids that are their
+# own in the whole platform have no slash.
+def values_of(tx: Transaction, *, workspace: str, kind: str, id: str) -> dict[str, str]:  # noqa: A002
+    """Read the secrets of something declared, by what each is for; empty if it has none."""
+    found = secret_of(tx, workspace=workspace, kind=kind, id=f"{workspace}/{id}")
+    return {} if found is None else dict(json.loads(found))
+
+
+def keep_values(tx: Transaction, *, workspace: str, kind: str, id: str, values: Mapping[str, str]) -> None:  # noqa: A002
+    """Give something declared its secrets, in place of those that it has; none at all are forgotten."""
+    name = f"{workspace}/{id}"
+    if values:
+        kept = keep(tx, workspace=workspace, kind=kind, id=name, secret=json.dumps(dict(values)))
+        assert kept, "the workspace is in the id"
+    else:
+        drop(tx, workspace=workspace, kind=kind, id=name)
