@@ -38,7 +38,9 @@ class Forgetting:
         self._jobs = frozenset[str]()
         if feed.forgets is not None:
             known = platform.known.of(feed, {each.workspace for each in submissions})
-            self._jobs = frozenset(each.job_id for each in submissions if _forgets(feed, known, each))
+            # A load has one target, and few revisions of the catalog.
+            told = {origin: _forgets(feed, known, *origin) for origin in set(map(_origin, submissions))}
+            self._jobs = frozenset(each.job_id for each in submissions if told[_origin(each)])
 
     def strip(self, reads: Iterable[ReadJob]) -> None:
         """Take the records themselves out of the rejections; index and reasons stay, which never quote a value."""
@@ -57,14 +59,13 @@ class Forgetting:
             delete_forgotten(self._platform)
 
 
-def _forgets(feed: Feed, known: pl.DataFrame, submission: Submission) -> bool:
+def _origin(submission: Submission) -> tuple[str, str | None, int]:
+    return submission.workspace, submission.target, submission.catalog_revision
+
+
+def _forgets(feed: Feed, known: pl.DataFrame, workspace: str, target: str | None, revision: int) -> bool:
     assert feed.forgets is not None
-    return feed.forgets(
-        known,
-        workspace=submission.workspace,
-        target=submission.target,
-        revision=submission.catalog_revision,
-    )
+    return feed.forgets(known, workspace=workspace, target=target, revision=revision)
 
 
 def delete_forgotten(platform: Platform) -> int:
