@@ -1,4 +1,7 @@
-"""The typed declaration of a stream: its pipeline, and how it is read, with every fault in its place."""
+"""The typed declaration of a stream: its pipeline, as values. How it is read, fault by fault: `reading.py`.
+
+What reads it knows the rule language and the forms of patterns, and those know paths and steps: it is not loaded here.
+"""
 
 from ingest_platform.feeds.stream_events.declaration.pipeline import (
     DeriveStep,
