@@ -56,7 +56,7 @@ _ORDERS = """
         TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds((range % 8000000)::BIGINT) AS signup_at,
         now() AS ingested_at, 'req_' || range // 1000 AS "__traceId", 'demo' AS "__workspace",
         'ds_job_' || range // 1000 AS "__job_id", range % 1000 AS "__record_index", range // 1000 AS "__accepted_seq",
-        now() AS "__accepted_at"
+        now() AS "__accepted_at", CAST("timestamp" AT TIME ZONE 'UTC' AS DATE) AS "__day"
     FROM range({begin}, {end})
 """
 _BY_COUNTRY = [{"field": "country"}, {"aggregate": "sum", "field": "amount"}, {"aggregate": "count"}]

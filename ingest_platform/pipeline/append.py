@@ -14,6 +14,7 @@ from ingest_platform.storage.warehouse import (
     PARTED_DAYS_MAX,
     LakeSession,
     LakeTransaction,
+    day_of,
     literal,
     quoted,
     rows_of,
@@ -67,6 +68,7 @@ def _insert(table: AppendTable) -> str:
         table.prefix + "record_index": "s.record_index",
         table.prefix + "accepted_seq": "s.accepted_seq",
         table.prefix + "accepted_at": "j.accepted_at",
+        day_of(table): f"CAST(s.{quoted(column_of(table.day_column))} AT TIME ZONE 'UTC' AS DATE)",
     }
     columns = {**given, **ours}
     return f"""

@@ -173,7 +173,16 @@ def _appended_columns(table: AppendTable) -> tuple[Column, ...]:
         Column(name=table.accepted_column, type="TIMESTAMPTZ"),
         Column(name=table.request_column, type="VARCHAR"),
         *(Column(name=table.prefix + column.name, type=column.type) for column in RECORD_COLUMNS),
+        Column(name=day_of(table), type="DATE"),
     )
+
+
+def day_of(table: AppendTable) -> str:
+    """Name the column with the day, in UTC, by which a table's files are parted.
+
+    A column of its own, because parting by year, month and day of a time takes twice as long.
+    """
+    return f"{table.prefix}day"
 
 
 def applied_of(table: str) -> str:
@@ -419,10 +428,10 @@ class Warehouse:
         """Make sure that a table's files are parted by day."""
         with self._turns.taken(table.name), closing(self.session()) as session:
             if self._day_column(table.name) is None:
-                _part(session, table.name, table.day_column)
+                _part(session, table)
 
     def _day_column(self, table: str) -> str | None:
-        """Tell by which column's day a table's files are parted; None if they are not."""
+        """Tell by which column's days a table's files are parted; None if they are not."""
         # DuckLake keeps a partition without columns for a table that is no longer parted.
         rows = self._look_up(
             """
@@ -431,9 +440,8 @@ class Warehouse:
             JOIN {0}.ducklake_table AS t ON t.table_id = p.table_id
             JOIN {0}.ducklake_schema AS s USING (schema_id)
             JOIN {0}.ducklake_column AS c ON c.table_id = t.table_id AND c.column_id = pc.column_id
-            WHERE t.table_name = %s AND s.schema_name = 'main' AND pc.transform = 'day'
-                AND p.end_snapshot IS NULL AND t.end_snapshot IS NULL
-                AND s.end_snapshot IS NULL AND c.end_snapshot IS NULL
+            WHERE t.table_name = %s AND s.schema_name = 'main' AND p.end_snapshot IS NULL
+                AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND c.end_snapshot IS NULL
             """,
             table,
         )
@@ -449,8 +457,7 @@ class Warehouse:
             """,
             table,
         )
-        # A time is kept as text there, and begins with its day.
-        count = sql.SQL("SELECT count(DISTINCT left({}, 10)) FROM {}")
+        count = sql.SQL("SELECT count(DISTINCT {}) FROM {}")
         found = 0
         for (place,) in places:
             counted = count.format(sql.Identifier(day_column), sql.Identifier(CATALOG_SCHEMA, str(place)))
@@ -708,12 +715,11 @@ def _create_partitioned(session: LakeSession, table: AppendTable) -> None:
     """Create what an append table's files are parted in: a day of it is read without opening the others."""
     if not _exists(session, table.name):
         _create(session, rows_of(table.name), columns_of(table))
-        _part(session, table.name, table.day_column)
+        _part(session, table)
 
 
-def _part(session: LakeSession, table: str, day_column: str) -> None:
-    day = quoted(day_column)
-    session.execute(f"ALTER TABLE {rows_of(table)} SET PARTITIONED BY (year({day}), month({day}), day({day}))")
+def _part(session: LakeSession, table: AppendTable) -> None:
+    session.execute(f"ALTER TABLE {rows_of(table.name)} SET PARTITIONED BY ({quoted(day_of(table))})")
 
 
 def _unpart(session: LakeSession, table: str) -> None:

@@ -114,7 +114,7 @@ def _files(folder: Path) -> list[str]:
     return sorted(file.parent.relative_to(rows).as_posix() for file in rows.rglob("*.parquet"))
 
 
-THREE_DAYS = [f"year=2026/month=5/day={day}" for day in (6, 7, 8)]
+THREE_DAYS = [f"__day=2026-05-{day:02d}" for day in (6, 7, 8)]
 
 
 def test_upkeep_leaves_a_file_for_each_day_and_changes_no_row(lake: Warehouse, tmp_path: Path) -> None:

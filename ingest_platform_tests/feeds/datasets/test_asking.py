@@ -252,7 +252,7 @@ def test_the_same_key_gets_the_same_answer_in_the_same_form(site: Site, client: 
 
 
 def test_fields_with_names_of_other_things_are_asked_as_any(site: Site, client: httpx.Client) -> None:
-    # Enough rows for files, which lie in folders called year=2026 and so on; the last ones stay in the catalog.
+    # Enough rows for files, which lie in folders called __day=2026-05-06 and so on; the last ones stay in the catalog.
     rows = [
         {"timestamp": AT + timedelta(days=number % 3), **{name: f"{name}-{number % 5}" for name in HOSTILE}}
         for number in range(400)
