@@ -5,15 +5,17 @@ from pathlib import Path
 
 import click
 
-from benchmarks import accept, datasets, idle, issues_load, latency, patterns, upload
+from benchmarks import accept, datasets, idle, issues_load, latency, patterns, stream_accept, upload
 
-NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load", "datasets")
+NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load", "datasets", "stream-accept")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option("--seconds", type=float, help="Of each measurement, instead of its own.")
-@click.option("--rounds", type=int, default=3, show_default=True, help="Of accept, upload, issues-load and datasets.")
+@click.option(
+    "--rounds", type=int, default=3, show_default=True, help="Of accept, upload, issues-load, datasets, stream-accept."
+)
 @click.option("--rate", "rates", type=float, multiple=True, default=(1, 10, 100), show_default=True, help="Of latency.")
 @click.option("--items", type=int, default=10, show_default=True, help="Items of a submission, of latency.")
 @click.option(
@@ -22,7 +24,7 @@ NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load", "data
     multiple=True,
     default=(1, 16, 64),
     show_default=True,
-    help="Connections, of accept and datasets.",
+    help="Connections, of accept, datasets and stream-accept.",
 )
 @click.option("--sizes", type=int, multiple=True, default=(1, 200), show_default=True, help="Items, of accept.")
 @click.option("--rows", type=int, default=1_000_000, show_default=True, help="Of upload and datasets.")
@@ -54,6 +56,7 @@ def main(
         "patterns": lambda: patterns.run(folder=labelled, rows=100_000),
         "issues-load": lambda: issues_load.run(sizes=stored, rounds=rounds),
         "datasets": lambda: datasets.run(seconds=seconds or 20, rounds=rounds, rows=rows, connections=connections),
+        "stream-accept": lambda: stream_accept.run(seconds=seconds or 3, rounds=rounds, connections=connections),
     }
     for name in NAMES:
         if name in names or not names:

@@ -106,7 +106,7 @@ def served(variant: str, *, port: int, data_dir: Path, database_url: str) -> Gen
     )
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.served", variant], env=environment)
     try:
-        _await_listening(process, port)
+        await_listening(process, port)
         yield process
     finally:
         process.terminate()
@@ -117,7 +117,8 @@ def served(variant: str, *, port: int, data_dir: Path, database_url: str) -> Gen
             process.wait()
 
 
-def _await_listening(process: subprocess.Popen[bytes], port: int) -> None:
+def await_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server takes connections."""
     deadline = time.monotonic() + START_SECONDS_MAX
     while True:
         assert process.poll() is None, "the server ended at once"
@@ -130,8 +131,8 @@ def _await_listening(process: subprocess.Popen[bytes], port: int) -> None:
             return
 
 
-def send(request: bytes, *, port: int, connections: int, seconds: float) -> dict[str, object]:
-    """Send from a process of its own, and tell what it saw."""
+def send(request: bytes, *, port: int, connections: int, seconds: float, status: str = "202") -> dict[str, object]:
+    """Send from a process of its own, and tell what it saw; all answers must have the status."""
     asked = {
         "host": HOST,
         "port": port,
@@ -148,7 +149,7 @@ def send(request: bytes, *, port: int, connections: int, seconds: float) -> dict
         timeout=seconds + CLIENT_SECONDS_MAX,
     )
     seen: dict[str, object] = json.loads(done.stdout)
-    assert set(seen["statuses"]) == {"202"}, seen["statuses"]
+    assert set(seen["statuses"]) == {status}, seen["statuses"]
     return seen
 
 

@@ -149,5 +149,5 @@ def raise_limits(installation: Installation) -> None:
 
 def unlimited_workspace() -> Workspace:
     """Describe the workspace that benchmarks send to."""
-    rate_limits = dict.fromkeys(("machine_data", "datasets"), RATE_PER_MINUTE)
+    rate_limits = dict.fromkeys(("machine_data", "datasets", "stream_events"), RATE_PER_MINUTE)
     return Workspace(name=WORKSPACE, projects=(WORKSPACE,), rate_limits=rate_limits)
