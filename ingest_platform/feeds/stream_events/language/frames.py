@@ -181,8 +181,8 @@ def _same(kinds: Sequence[Kind], operation: _Operation) -> _Pairs:
 def _comparison(node: Comparison, columns: pl.DataFrame) -> Values:
     left = values_of(node.left, columns)
     if isinstance(node.right, ListLiteral):
-        kind, dtype = _KINDS_OF_TYPES[node.right.of]
-        among = pl.Series(node.right.values, dtype=dtype)
+        kind, _dtype = _KINDS_OF_TYPES[node.right.of]
+        among = list(node.right.values)
         return _single(left, {kind: lambda each: each.is_in(among)}, gives=Kind.BOOLEAN)
     right = values_of(node.right, columns)
     match node.relation:
