@@ -1,4 +1,4 @@
-"""What there is before Schemathesis asks: patterns with something to change, issues, a connector, datasets.
+"""What there is before Schemathesis asks: patterns with something to change, issues, a connector, datasets, a stream.
 
 It is made over HTTP and in the ledger, and told to the hooks in a file: no schema says which ids there are. How it is
 used is in `schemathesis_hooks.py`.
@@ -16,6 +16,7 @@ from ingest_platform.declaring import apply
 from ingest_platform.feeds import discover
 from ingest_platform.feeds.datasets import registry
 from ingest_platform.feeds.issues import FEED, memberships, pattern_changes
+from ingest_platform.storage import catalog
 from ingest_platform_tests.pipeline.working import work
 from ingest_platform_tests.serving import Site
 
@@ -30,12 +31,14 @@ PROJECT = "shop"
 # The fields that its dataset declares, with a value each.
 DATASET_RECORD = {"amount": 2.5}
 CONNECTOR = "con-jira-main"
+STREAM = "known-stream"
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Ids that exist, by operation and by the name that the path or the body has for them; and a connector's secret."""
+    """Ids that exist, by operation and by the name that the path, a header or the body has for them; and a secret."""
 
     in_path: Mapping[str, Mapping[str, Sequence[str]]]
+    in_header: Mapping[str, Mapping[str, Sequence[str]]]
     in_body: Mapping[str, Mapping[str, Sequence[str | int]]]
     secret: str
 
@@ -43,6 +46,7 @@ class Known(msgspec.Struct, frozen=True):
 def make_known(site: Site, folder: Path) -> None:
     """Make it, and write it into the folder."""
     _declare_connector(site, folder)
+    _declare_stream(site)
     issues = _store_issues(site, 4 + 3 * EACH)
     patterns = _patterns(site)
     assert len(set(patterns)) == len(issues), "No two are alike."
@@ -69,6 +73,7 @@ def make_known(site: Site, folder: Path) -> None:
             "receive_webhook": {"connector_id": [CONNECTOR]},
             **datasets,
         },
+        in_header={"send_events": {"X-Stream-Id": [STREAM]}},
         in_body={
             "split_pattern": {"fingerprints": fingerprints},
             "undo_pattern": {"change_id": [each.change for each in changes]},
@@ -84,6 +89,12 @@ def _declare_connector(site: Site, folder: Path) -> None:
     file = folder / "connectors.yaml"
     file.write_text(f"connectors: [{{workspace: acme, id: {CONNECTOR}, type: jira, secret_env: SECRET}}]")
     apply(site.platform.ledger, [file], feeds=discover(), read_variable={"SECRET": SECRET}.get)
+
+
+def _declare_stream(site: Site) -> None:
+    body = {"name": "known", "routes": {"match": "first", "rules": [], "otherwise": "drop"}}
+    with site.platform.ledger.transaction() as tx:
+        catalog.put(tx, [catalog.Declared(workspace="acme", kind="streams", id=STREAM, body=body)])
 
 
 def _store_issues(site: Site, count: int) -> list[str]:
