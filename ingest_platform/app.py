@@ -21,6 +21,7 @@ from ingest_platform.api.replies import JSON, Reply
 from ingest_platform.api.route import Answer, ApiRoute, Content
 from ingest_platform.api.service import HttpService
 from ingest_platform.api.services import Limits, Services
+from ingest_platform.declaring import routes as declarations
 from ingest_platform.domain.feed import Feed
 from ingest_platform.feeds import discover
 from ingest_platform.opening import open_platform
@@ -55,6 +56,7 @@ def create_app(
         *job_events.routes(services),
         *records.routes(services),
         *webhooks.routes(services),
+        *declarations.routes(services),
         *health.routes(services),
     ]
     routes = [route for each in found for route in each.routes] + own

@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from ingest_platform.cli.command import Output, command, opened_ledger
-from ingest_platform.declaring import AppliedChange, Sign, WronglyDeclared
+from ingest_platform.declaring import AppliedChange, Sign, WronglyDeclared, change_object
 from ingest_platform.declaring import apply as apply_files
 from ingest_platform.feeds import discover
 from ingest_platform.settings import Settings, read_variable
@@ -58,7 +58,7 @@ def _tell_mistakes(output: Output, wrong: WronglyDeclared) -> int:
 
 
 def _tell_changes(output: Output, changes: Sequence[AppliedChange], *, dry_run: bool) -> None:
-    output.give({"dry_run": dry_run, "changes": [_as_json(change) for change in changes]})
+    output.give({"dry_run": dry_run, "changes": [change_object(change) for change in changes]})
     if output.as_json:
         return
     for change in changes:
@@ -70,16 +70,3 @@ def _tell_changes(output: Output, changes: Sequence[AppliedChange], *, dry_run: 
     counts = Counter(change.sign for change in changes)
     words = [f"{counts[sign]} {sign.name.lower()}" for sign in Sign if counts[sign]]
     output.say(f"{', '.join(words) or 'nothing declared'}{' (dry run: nothing was changed)' if dry_run else ''}")
-
-
-def _as_json(change: AppliedChange) -> dict[str, object]:
-    return {
-        "change": change.sign.name.lower(),
-        "section": change.section,
-        "workspace": change.workspace,
-        "id": change.id,
-        "version": change.version,
-        "fields": {name: {"before": before, "after": after} for name, (before, after) in change.fields.items()},
-        **({} if change.secret is None else {"secret": change.secret}),
-        **({} if change.assigned is None else {"assigned": change.assigned}),
-    }

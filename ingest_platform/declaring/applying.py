@@ -4,15 +4,16 @@ Which kinds there are and what fields they have is said by the feeds; how versio
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from psycopg import Rollback
 
 from ingest_platform.declaring.changes import AppliedChange, Sign, as_applied, as_kept
-from ingest_platform.declaring.files import read_files
+from ingest_platform.declaring.files import WORKSPACES, read_files
 from ingest_platform.declaring.judging import Judge, Judged, ReadVariable, Sound, judge_entries, kinds_of
 from ingest_platform.declaring.keeping import put_secrets, read_secrets
-from ingest_platform.declaring.mistakes import Mistake, WronglyDeclared
+from ingest_platform.declaring.mistakes import Entry, Mistake, WronglyDeclared
 from ingest_platform.declaring.references import check_references
 from ingest_platform.declaring.spaces import put_workspace
 from ingest_platform.domain.feed import DeclaredKind, Feed, Keep
@@ -28,14 +29,16 @@ def apply(
     feeds: Sequence[Feed],
     dry_run: bool = False,
     read_variable: ReadVariable = lambda _: None,
+    only: str | None = None,
 ) -> list[AppliedChange]:
     """Bring what the files declare into the ledger, all of it in one revision or nothing.
 
-    `read_variable` gives the secrets that are named by a variable of the environment. Raises WronglyDeclared with every
-    mistake of all files. A dry run finds and tells the same and changes nothing.
+    `read_variable` gives the secrets that are named by a variable of the environment. `only` is the one workspace of
+    which something may be declared, and none itself; entries that name no workspace are its. Raises WronglyDeclared
+    with every mistake of all files. A dry run finds and tells the same and changes nothing.
     """
     judge = Judge(kinds=kinds_of(feeds), read_variable=read_variable, mistakes=[])
-    judged = _judge_files(judge, paths)
+    judged = _judge_files(judge, paths, only=only)
     given = read_secrets(judge, judged)
     with ledger.transaction() as tx:
         # Others who declare something at the same time wait: what is looked up here must still hold in the end.
@@ -62,8 +65,23 @@ def read_declared(paths: Sequence[Path], *, feeds: Sequence[Feed]) -> list[Decla
     return [sound.declared for sound in judged.declared]
 
 
-def _judge_files(judge: Judge, paths: Sequence[Path]) -> Judged:
-    return judge_entries(judge, read_files(paths, sections=judge.sections, mistakes=judge.mistakes))
+def _judge_files(judge: Judge, paths: Sequence[Path], *, only: str | None = None) -> Judged:
+    entries = read_files(paths, sections=judge.sections, mistakes=judge.mistakes)
+    if only is not None:
+        entries = [_within(each, only, judge.mistakes) for each in entries]
+    return judge_entries(judge, entries)
+
+
+def _within(entry: Entry, workspace: str, mistakes: list[Mistake]) -> Entry:
+    """Give an entry that names no workspace the one in which it may be, and refuse those that are not in it."""
+    if entry.section == WORKSPACES:
+        mistakes.append(entry.place.wrong("is declared with `ingest apply`, by who runs the platform"))
+        return entry
+    named = entry.values.get("workspace", workspace)
+    if isinstance(named, str) and named != workspace:
+        said = f"must be {workspace}, the workspace of the key; or leave it out"
+        mistakes.append(entry.place.wrong(said, field="workspace"))
+    return replace(entry, values={"workspace": workspace, **entry.values})
 
 
 def _raise_any(mistakes: Sequence[Mistake]) -> None:

@@ -119,3 +119,17 @@ def _told(value: object) -> str:
     """
     text = repr(value)
     return text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[: VALUE_CHARACTERS_MAX - 1]}…"
+
+
+def change_object(change: AppliedChange) -> dict[str, object]:
+    """Lay out a change for programs."""
+    return {
+        "change": change.sign.name.lower(),
+        "section": change.section,
+        "workspace": change.workspace,
+        "id": change.id,
+        "version": change.version,
+        "fields": {name: {"before": before, "after": after} for name, (before, after) in change.fields.items()},
+        **({} if change.secret is None else {"secret": change.secret}),
+        **({} if change.assigned is None else {"assigned": change.assigned}),
+    }

@@ -155,11 +155,13 @@ def _checked_body(judge: Judge, entry: Entry, kind: DeclaredKind) -> tuple[Mappi
         judge.mistakes.append(place.wrong(why.message, field=why.path))
         return {}, {}
     body = {**(kind.defaults or {}), **body}
-    flaws: list[Flaw] = []
+    prepared: Sequence[Flaw] = ()
     if kind.prepare is not None:
-        body, found = kind.prepare(body, folder=Path(place.file).parent)
-        flaws += found
+        body, prepared = kind.prepare(body, folder=Path(place.file).parent)
     filled = fill_variables(body, judge.read_variable) if kind.variables else Filled()
-    flaws += [*filled.flaws, *(flaw for flaw in kind.check(body, given=filled.given) if flaw.path not in filled.open)]
+    # Of what can't be read, nothing else is said.
+    unread = {*filled.open, *(flaw.path for flaw in prepared)}
+    checked = [flaw for flaw in kind.check(body, given=filled.given) if flaw.path not in unread]
+    flaws = [*prepared, *filled.flaws, *checked]
     judge.mistakes.extend(place.wrong(flaw.message, field=flaw.path) for flaw in flaws)
     return body, filled.given

@@ -26,6 +26,7 @@ from ingest_platform.storage.ledger import Transaction
 
 PAGE, PAGE_MAX = 100, 1_000
 EVENT_IDS_MAX = 1_000
+BODY_BYTES_MAX = 256 * 1024
 REPLAY = Access(scopes=("replays:write",), kinds=ANY_KEY)
 
 
@@ -190,7 +191,7 @@ def routes(services: Services) -> Sequence[ApiRoute]:
             description="Under the same event ids, so that a destination that had some of them takes them once.",
             access=REPLAY,
             parameters=(STREAM_ID,),
-            bodies={JSON: Content(schema=_WHICH_SCHEMA, example={"destination": "archive"})},
+            bodies={JSON: Content(schema=_WHICH_SCHEMA, example={"destination": "archive"}, bytes_max=BODY_BYTES_MAX)},
             answers={202: json_answer("How many are delivered anew.", _REPLAYED_SCHEMA)},
             refusals=(NotFound, Malformed),
         ),
