@@ -2,6 +2,7 @@
 
 from ingest_platform.domain.feed import Feed
 from ingest_platform.feeds.stream_events.contract import NAME, STRICT
+from ingest_platform.feeds.stream_events.kinds import DESTINATIONS, STREAMS
 from ingest_platform.feeds.stream_events.load import AS_SENT
 from ingest_platform.feeds.stream_events.shapes import find_shape
 
@@ -16,4 +17,5 @@ FEED = Feed(
     write_scope="streams:write",
     table=AS_SENT,
     shapes=find_shape,
+    kinds=(STREAMS, DESTINATIONS),
 )

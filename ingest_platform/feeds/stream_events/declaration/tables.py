@@ -104,12 +104,12 @@ def with_tables(body: Mapping[str, object], folder: FilePath) -> tuple[dict[str,
         if not isinstance(name, str):
             filled.append(step)
             continue
+        whole = cast("Mapping[str, object]", step)
         try:
-            table: object = load_table(name, folder)
+            table = load_table(name, folder)
         except WrongTable as error:
             wrong.append((f"enrich[{number}].lookup.table", str(error)))
-            # Nothing else is said of a table that isn't there.
-            table = None
-        whole = cast("Mapping[str, object]", step)
-        filled.append({**whole, "lookup": {**cast("Mapping[str, object]", lookup), "table": table}})
+            filled.append(step)
+        else:
+            filled.append({**whole, "lookup": {**cast("Mapping[str, object]", lookup), "table": table}})
     return {**body, "enrich": filled}, wrong
