@@ -138,3 +138,12 @@ def history(tx: Transaction, *, workspaces: Iterable[str], kinds: Iterable[str])
             " ORDER BY workspace, kind, id, version",
             (sorted(set(workspaces)), sorted(set(kinds))),
         ).fetchall()
+
+
+def at_version(tx: Transaction, *, workspace: str, kind: str, id_: str, version: int) -> Entry | None:
+    """Find one version of one thing; None if there is none of this number."""
+    with tx.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM catalog WHERE workspace = %s AND kind = %s AND id = %s AND version = %s",
+            (workspace, kind, id_, version),
+        ).fetchone()
