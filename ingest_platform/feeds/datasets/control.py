@@ -22,6 +22,7 @@ from ingest_platform.feeds.datasets.registry import (
     Dataset,
 )
 from ingest_platform.feeds.datasets.schema import read_schema
+from ingest_platform.feeds.datasets.standing import StandingDatasets
 from ingest_platform.storage.ledger import Transaction
 
 Value = TypeVar("Value")
@@ -41,8 +42,9 @@ class _Given:
 class ControlRoutes:
     """The handlers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, standing: StandingDatasets) -> None:
         self._services = services
+        self._standing = standing
 
     async def list_datasets(self, call: Call) -> Reply:
         """List the datasets of a project."""
@@ -96,7 +98,11 @@ class ControlRoutes:
 
     async def delete(self, call: Call) -> Reply:
         """Delete a dataset."""
-        await self._write(call, registry.delete)
+        try:
+            await self._write(call, registry.delete)
+        finally:
+            # Also if it is not known whether it was.
+            self._standing.forget()
         return json_reply(200, {"success": True})
 
     async def get_schema(self, call: Call) -> Reply:

@@ -17,6 +17,7 @@ from ingest_platform.feeds.datasets.registry import (
 )
 from ingest_platform.feeds.datasets.schema import FIELDS, FIELDS_MAX, THE_VERSION, TYPES
 from ingest_platform.feeds.datasets.schema import NAME_PATTERN as FIELD_PATTERN
+from ingest_platform.feeds.datasets.standing import StandingDatasets
 
 TAG = "Datasets"
 ADMIN = Access(scopes=("datasets:admin",), kinds=PAT)
@@ -98,9 +99,9 @@ def _asked(*required: str) -> Mapping[str, Content]:
     return {JSON: Content(schema=schema, example=_EXAMPLE_ASKED, bytes_max=BODY_BYTES_MAX)}
 
 
-def routes(services: Services) -> list[ApiRoute]:
+def routes(services: Services, standing: StandingDatasets) -> list[ApiRoute]:
     """Declare the routes. Those with a word where others have an id come first."""
-    handlers = ControlRoutes(services)
+    handlers = ControlRoutes(services, standing)
     return [
         *_schema_routes(handlers, path=f"{ROOT}/{{project}}/schema", suffix="default_dataset"),
         *_schema_routes(handlers, path=f"{ROOT}/{{project}}/{{id}}/schema", suffix="dataset"),

@@ -20,9 +20,9 @@ from ingest_platform.feeds.datasets import FEED, registry, wire
 from ingest_platform.feeds.datasets.contract import contract_of
 from ingest_platform.feeds.datasets.ingest_declared import CONTINUE, DATASET_ID_HEADER, declare_ingest
 from ingest_platform.feeds.datasets.registry import Dataset
+from ingest_platform.feeds.datasets.standing import Place, StandingDatasets
 from ingest_platform.feeds.datasets.verdicts import Judged, judge_alone, judge_batch, judge_each
 from ingest_platform.pipeline.documents import BOM
-from ingest_platform.storage.ledger import Transaction
 
 # A few records take well below a millisecond; more would keep this thread from answering others.
 NEAR_BYTES_MAX = 16 * 1024
@@ -35,8 +35,9 @@ Value = TypeVar("Value")
 class IngestRoutes:
     """The handlers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, standing: StandingDatasets) -> None:
         self._services = services
+        self._standing = standing
         self._intake = Intake(services)
 
     async def send_record(self, call: Call) -> Reply:
@@ -65,9 +66,9 @@ class IngestRoutes:
         early = await self._read(call) if call.keyed is not None else None
         if call.who.project is None:
             raise Forbidden(wire.NO_PROJECT_OF_KEY)
-        dataset_id = _dataset_id(call)
-        dataset = await self._services.read(lambda tx: _find(tx, call, dataset_id))
-        if dataset is None or dataset.fields is None:
+        place = Place(workspace=call.who.workspace, project=call.who.project, dataset_id=_dataset_id(call))
+        dataset = await self._standing.find(place)
+        if dataset is None:
             raise wire.no_schema()
         return dataset, await self._read(call) if early is None else early
 
@@ -123,14 +124,6 @@ def _read_id(text: str) -> int:
     return dataset_id
 
 
-def _find(tx: Transaction, call: Call, dataset_id: int | None) -> Dataset | None:
-    workspace, project = call.who.workspace, call.who.project
-    assert project is not None
-    if dataset_id is None:
-        return registry.default_of(tx, workspace=workspace, project=project)
-    return registry.find(tx, workspace=workspace, project=project, dataset_id=dataset_id)
-
-
 def _contract(dataset: Dataset) -> Contract:
     assert dataset.fields is not None
     return _contract_of(tuple(dataset.fields.items()))
@@ -141,9 +134,9 @@ def _contract_of(fields: tuple[tuple[str, str], ...]) -> Contract:
     return contract_of(dict(fields))
 
 
-def routes(services: Services) -> Sequence[ApiRoute]:
+def routes(services: Services, standing: StandingDatasets) -> Sequence[ApiRoute]:
     """Declare the routes."""
-    handlers = IngestRoutes(services)
+    handlers = IngestRoutes(services, standing)
     return declare_ingest(
         send_record=handlers.send_record,
         send_batch=handlers.send_batch,

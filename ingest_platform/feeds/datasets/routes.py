@@ -4,6 +4,7 @@ from ingest_platform.api.problems import Family
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Services
 from ingest_platform.feeds.datasets import asking, declared, ingesting, wire
+from ingest_platform.feeds.datasets.standing import StandingDatasets
 
 FAMILY = Family(
     name="DatasetProblem",
@@ -15,4 +16,5 @@ FAMILY = Family(
 
 def routes(services: Services) -> list[ApiRoute]:
     """Declare the routes. A path is answered by the first that fits, and the control plane's have ids at their end."""
-    return [*asking.routes(services), *declared.routes(services), *ingesting.routes(services)]
+    standing = StandingDatasets(services)
+    return [*asking.routes(services), *declared.routes(services, standing), *ingesting.routes(services, standing)]

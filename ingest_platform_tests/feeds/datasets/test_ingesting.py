@@ -19,6 +19,7 @@ from ingest_platform.feeds import discover
 from ingest_platform.feeds.datasets import FEED, registry
 from ingest_platform.feeds.datasets.ingest_declared import DATASET_ID_HEADER
 from ingest_platform.feeds.datasets.schema import read_schema
+from ingest_platform.feeds.datasets.standing import SECONDS_MAX
 from ingest_platform.pipeline.files import land_file
 from ingest_platform.storage import jobs, keys, quotas, workspaces
 from ingest_platform.storage.warehouse import rows_of
@@ -250,10 +251,21 @@ def test_all_that_is_wrong_with_a_record_is_told(client: httpx.Client, dataset: 
 
 def test_a_dataset_that_was_deleted_takes_nothing_more(site: Site, client: httpx.Client, dataset: int) -> None:
     assert client.post(f"/datasets/{dataset}", json=GOOD).status_code == 202
+    pat = site.bearer("datasets:admin", kind="pat")
+    assert httpx.delete(f"{site.url}/api/datasets/{PROJECT}/{dataset}", headers=pat).status_code == 200
+    assert client.post(f"/datasets/{dataset}", json=GOOD).status_code == 404
+    work(site.platform, FEED)
+
+
+def test_a_dataset_that_another_process_deleted_takes_nothing_more_after_a_second(
+    site: Site, client: httpx.Client, dataset: int
+) -> None:
+    assert client.post(f"/datasets/{dataset}", json=GOOD).status_code == 202
     with site.platform.ledger.transaction() as tx:
         found = registry.find(tx, workspace="acme", project=PROJECT, dataset_id=dataset)
         assert found is not None
         registry.delete(tx, found)
+    time.sleep(SECONDS_MAX)
     assert client.post(f"/datasets/{dataset}", json=GOOD).status_code == 404
     work(site.platform, FEED)
 
