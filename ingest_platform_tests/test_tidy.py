@@ -20,6 +20,8 @@ FEED_FILES = {"__init__.py", "contract.py", "wire.py", "routes.py", "load.py", "
 # Who may catch everything, and why; whoever catches it to clean up and raises it again needs no place here.
 CATCHES_EVERYTHING: dict[str, str] = {
     "ingest_platform/api/service.py": "the last resort of a request: logged whole, answered 500, told to nobody",
+    "ingest_platform/feeds/stream_events/delivering/deliverer.py": "raised by whoever runs the thread that met it",
+    "ingest_platform/feeds/stream_events/delivering/sending.py": "kept as the outcome of one delivery, and logged",
     "ingest_platform/pipeline/grouped.py": "handed to those who asked, so that none of them waits for ever",
     "ingest_platform/pipeline/sandboxed.py": "told to the parent process, which decides",
     "ingest_platform_tests/crash/clients.py": "raised where the trial is, in another thread",

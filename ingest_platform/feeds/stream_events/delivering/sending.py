@@ -1,0 +1,145 @@
+"""One claimed delivery, from its events in the lake to an outcome that is kept. In which thread is not known here."""
+
+import threading
+import time
+import traceback
+from collections import Counter
+from datetime import UTC, datetime
+
+import structlog
+
+from ingest_platform.domain.crashpoint import reach
+from ingest_platform.domain.errors import WarehouseFault
+from ingest_platform.domain.timestamps import format_instant
+from ingest_platform.feeds.stream_events.delivering import deliveries, health
+from ingest_platform.feeds.stream_events.delivering.deliveries import Claimed, Ending
+from ingest_platform.feeds.stream_events.delivering.items import Placed, read_items, read_pieces
+from ingest_platform.feeds.stream_events.delivering.opening import Entry
+from ingest_platform.feeds.stream_events.delivering.retrying import Attempt, Patience, ending_of, given_up
+from ingest_platform.feeds.stream_events.destinations.destination import (
+    Batch,
+    DeliveryFailed,
+    Destination,
+    Transient,
+)
+from ingest_platform.storage.ledger import Ledger
+from ingest_platform.storage.warehouse import Warehouse
+
+log = structlog.get_logger(__name__)
+
+# Batches that are read at once, as the engine has two threads and the loads want them too.
+READ_AT_ONCE = 2
+# After a fault of the lake, times the attempts.
+FAULT_SECONDS, FAULT_SECONDS_MAX = 2.0, 60.0
+
+
+class Sender:
+    """Sends what was claimed. For any threads at once."""
+
+    def __init__(self, warehouse: Warehouse, patience: Patience) -> None:
+        self._warehouse = warehouse
+        self._patience = patience
+        self._reading = threading.Semaphore(READ_AT_ONCE)
+
+    def deliver(self, ledger: Ledger, claimed: Claimed, entry: Entry, destination: Destination) -> Counter[str]:
+        """Send a delivery once and keep how it went: events by what became of them.
+
+        Nothing is counted if it was another's by then. Raises LedgerFault, and then it is sent again.
+        """
+        try:
+            fixed = claimed if claimed.fixed else self._fixed(ledger, claimed, destination)
+            if fixed is None:
+                return Counter()
+            with self._reading:
+                items = read_items(self._warehouse, fixed)
+        except WarehouseFault as fault:
+            self._put_back(ledger, claimed, str(fault))
+            return Counter()
+        ending = given_up(fixed, items, patience=self._patience)
+        if ending is not None:
+            return _keep(ledger, fixed, ending)
+        begun, at = time.monotonic(), datetime.now(UTC)
+        attempt = _send(fixed, items, destination)
+        took_ms = round((time.monotonic() - begun) * 1000)
+        ending = ending_of(fixed, items, attempt, patience=self._patience)
+        return _keep(ledger, fixed, ending, entry=entry, attempt=attempt, at=format_instant(at), took_ms=took_ms)
+
+    def _fixed(self, ledger: Ledger, claimed: Claimed, destination: Destination) -> Claimed | None:
+        """Decide, once and for all, what is sent together; the first piece, or None if it is another's by now."""
+        with self._reading:
+            pieces = read_pieces(self._warehouse, claimed, destination.batch)
+        with ledger.transaction() as tx:
+            fixed = deliveries.part(tx, claimed, pieces)
+        reach("deliver.parted")
+        return fixed
+
+    def _put_back(self, ledger: Ledger, claimed: Claimed, reason: str) -> None:
+        log.error("delivery put back", delivery=claimed.id, destination=claimed.to.destination, reason=reason)
+        seconds = min(FAULT_SECONDS * claimed.attempt, FAULT_SECONDS_MAX)
+        with ledger.connection() as tx:
+            deliveries.put_back(tx, claimed, seconds=seconds, reason=reason)
+
+
+def _send(claimed: Claimed, items: list[Placed], destination: Destination) -> Attempt:
+    batch = Batch(
+        delivery_id=claimed.id,
+        workspace=claimed.to.workspace,
+        destination=claimed.to.destination,
+        stream_id=claimed.stream_id,
+        stream_version=claimed.stream_version,
+        first_attempt_at=claimed.first_attempt_at,
+        attempt=claimed.attempt,
+        items=[item for _, item in items],
+    )
+    reach("deliver.before_send")
+    try:
+        attempt = Attempt(sent=destination.send(batch))
+    except DeliveryFailed as failed:
+        attempt = Attempt(failed=failed)
+    except Exception as error:  # noqa: BLE001 - kept as the outcome, and logged
+        # A defect in one type of destinations must not take the others' deliveries along. What the error says is not
+        # told: it may quote what it could not handle.
+        log.error(  # noqa: TRY400 - as above
+            "destination failed",
+            delivery=claimed.id,
+            destination=claimed.to.destination,
+            error=type(error).__name__,
+            at="".join(traceback.format_tb(error.__traceback__)),
+        )
+        attempt = Attempt(failed=Transient(f"a defect of ours: {type(error).__name__}"))
+    reach("deliver.sent")
+    return attempt
+
+
+def _keep(
+    ledger: Ledger,
+    claimed: Claimed,
+    ending: Ending,
+    *,
+    entry: Entry | None = None,
+    attempt: Attempt | None = None,
+    at: str | None = None,
+    took_ms: int | None = None,
+) -> Counter[str]:
+    with ledger.transaction() as tx:
+        if not deliveries.end(tx, claimed, ending, at=at, took_ms=took_ms):
+            return Counter()
+        if attempt is not None and entry is not None:
+            if attempt.taken:
+                health.recover(tx, claimed.to)
+            else:
+                version, reason = entry.version, attempt.reason or "it did not take anything"
+                health.fail(tx, claimed.to, entry_version=version, reason=reason, asked_seconds=attempt.asked_seconds)
+    reach("deliver.kept")
+    if ending.reason is not None:
+        log.warning(
+            "delivery incomplete",
+            delivery=claimed.id,
+            destination=claimed.to.destination,
+            workspace=claimed.to.workspace,
+            attempt=claimed.attempt,
+            again=len(ending.again),
+            dead=len(ending.dead),
+            reason=ending.reason,
+        )
+    return Counter(delivered=ending.delivered, again=len(ending.again), dead=len(ending.dead))
