@@ -37,7 +37,7 @@ TOO_MANY, TIMEOUT, TOO_EARLY, TOO_LARGE = 429, 408, 425, 413
 UNAUTHORIZED, FORBIDDEN = 401, 403
 _IDLE_SECONDS_MAX = 20.0
 # Where a URL may lead is decided when it is called, by the settings of that time; a declaration is read without them.
-_ANYWHERE = OutboundRules(networks=read_networks("0.0.0.0/0, ::/0"), http_allowed=True)
+ANYWHERE = OutboundRules(networks=read_networks("0.0.0.0/0, ::/0"), http_allowed=True)
 
 CA_FIELD = DeclaredField(
     name="ca",
@@ -50,7 +50,7 @@ _deadline: contextvars.ContextVar[Deadline] = contextvars.ContextVar("_deadline"
 def read_url(body: Mapping[str, object], name: str = "url", *, path_allowed: bool = True) -> list[DestinationFault]:
     """Find what is wrong with the URL of a declaration. It is never quoted: parts of it may be secret."""
     text = str(body.get(name, ""))
-    wrong = why_wrong(text, _ANYWHERE)
+    wrong = why_wrong(text, ANYWHERE)
     if wrong is not None:
         wrong = wrong.replace("https://", "https:// (or http://, where the setting webhook_http allows it)", 1)
     elif not path_allowed and httpx.URL(text).raw_path not in {b"", b"/"}:

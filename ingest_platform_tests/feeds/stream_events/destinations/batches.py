@@ -26,6 +26,8 @@ STREAM = "a0c3b4de-1923-4ff1-8dba-f92ad912d20f"
 # What must be found nowhere.
 CANARY = "canary-9f8e7d6c5b4a"
 S3_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+# Closed by conftest.py.
+OPENED = list[Destination]()
 
 
 def item(number: int = 0, *, source: str | None = "checkout", at: datetime = NOON, **more: object) -> Item:
@@ -67,9 +69,10 @@ def opened(
     rules: OutboundRules = LOOPBACK,
     blobs: Blobs | None = None,
 ) -> Destination:
-    """Open a declaration."""
+    """Open a declaration; it is closed when the test ends."""
     site = Site(data_dir=folder, blobs=blobs or LocalBlobs(folder / "blobs"), outbound=rules)
-    return destination_types()[str(body["type"])].open(body, secrets=secrets or {}, site=site)
+    OPENED.append(destination_types()[str(body["type"])].open(body, secrets=secrets or {}, site=site))
+    return OPENED[-1]
 
 
 def faults(body: Mapping[str, object]) -> dict[str, str]:
