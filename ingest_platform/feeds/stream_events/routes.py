@@ -3,7 +3,7 @@
 from ingest_platform.api.problems import Family
 from ingest_platform.api.route import ApiRoute
 from ingest_platform.api.services import Services
-from ingest_platform.feeds.stream_events import ingesting, wire
+from ingest_platform.feeds.stream_events import ingesting, letters, reading, tail, wire
 
 FAMILY = Family(
     name="StreamProblem",
@@ -16,4 +16,5 @@ FAMILY = Family(
 
 def routes(services: Services) -> list[ApiRoute]:
     """Declare the routes."""
-    return [*ingesting.routes(services)]
+    parts = (ingesting, reading, letters, tail)
+    return [route for part in parts for route in part.routes(services)]
