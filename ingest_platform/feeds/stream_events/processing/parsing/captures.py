@@ -83,7 +83,7 @@ def checked(captures: Captures) -> Captures:
     return captures
 
 
-def extract(texts: Sequence[str], captures: Captures) -> list[Lifted]:
+def extract(texts: Sequence[str], captures: Captures) -> Iterator[Lifted]:
     """Capture groups of texts; None for a text that does not match, or whose number is none."""
     column = pl.Series("text", texts, dtype=pl.String)
     long = column.str.len_bytes() > TEXT_BYTES_MAX
@@ -126,17 +126,17 @@ def _matches(column: pl.Series, groups: pl.DataFrame, captures: Captures) -> pl.
     return taken | column.str.contains(captures.expression).fill_null(value=False)
 
 
-def _rows(values: pl.DataFrame, good: pl.Series, *, nested: bool) -> list[Lifted]:
+def _rows(values: pl.DataFrame, good: pl.Series, *, nested: bool) -> Iterator[Lifted]:
     names = values.columns
     rows = zip(*(values[name].to_list() for name in names), strict=True)
-    lifted: list[Lifted]
+    lifted: Iterator[Lifted]
     if nested:
-        lifted = [_nested(_given(names, row)) for row in rows]
+        lifted = (_nested(_given(names, row)) for row in rows)
     elif sum(values.null_count().row(0)):
-        lifted = [_given(names, row) for row in rows]
+        lifted = (_given(names, row) for row in rows)
     else:
-        lifted = [zip(names, row, strict=True) for row in rows]
-    return lifted if good.all() else [each if fits else None for each, fits in zip(lifted, good, strict=True)]
+        lifted = (zip(names, row, strict=True) for row in rows)
+    return lifted if good.all() else (each if fits else None for each, fits in zip(lifted, good.to_list(), strict=True))
 
 
 def _given(names: Sequence[str], row: Sequence[object]) -> dict[str, object]:

@@ -5,14 +5,14 @@ columns: nobody knows which cell is whose.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ingest_platform.feeds.stream_events.processing.parsing.members import Lifted
 
 
-def lift(texts: Sequence[str], *, columns: Sequence[str], separator: str) -> list[Lifted]:
+def lift(texts: Sequence[str], *, columns: Sequence[str], separator: str) -> Iterator[Lifted]:
     """Read texts as rows; None for what is no row of the columns."""
-    return [_named(_cells(text, separator), columns) for text in texts]
+    return (_named(_cells(text, separator), columns) for text in texts)
 
 
 def _cells(text: str, separator: str) -> list[str]:

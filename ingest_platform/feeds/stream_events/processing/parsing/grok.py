@@ -6,7 +6,7 @@ What is captured: what has a field, and named groups of one's own, `(?<name>…)
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ingest_platform.feeds.stream_events.processing.parsing.captures import (
     PATTERN_CHARACTERS_MAX,
@@ -75,6 +75,6 @@ def read(pattern: str) -> Captures:
     return checked(Captures(expression=expression, captures=(*expansion.captures, *own)))
 
 
-def lift(texts: Sequence[str], pattern: str) -> list[Lifted]:
+def lift(texts: Sequence[str], pattern: str) -> Iterator[Lifted]:
     """Lift fields out of texts: texts, and numbers where they are declared as `:int` or `:float`."""
     return extract(texts, read(pattern))

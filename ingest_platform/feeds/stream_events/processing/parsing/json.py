@@ -5,7 +5,7 @@ from the event, no lone surrogates. Values keep their types.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -23,9 +23,9 @@ class _Unfit(Exception):
     """A value that the platform takes from nobody."""
 
 
-def lift(texts: Sequence[str], *, within: int) -> list[Lifted]:
+def lift(texts: Sequence[str], *, within: int) -> Iterator[Lifted]:
     """Read texts as JSON objects that are to stand within so many others; None for what is none."""
-    return [_read(text, DEPTH_MAX - within) for text in texts]
+    return (_read(text, DEPTH_MAX - within) for text in texts)
 
 
 def _read(text: str, depth_max: int) -> Document | None:

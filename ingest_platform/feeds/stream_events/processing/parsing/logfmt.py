@@ -7,7 +7,7 @@ logfmt: else every sentence were some. Keys are as they are written: `http.statu
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ingest_platform.feeds.stream_events.processing.parsing.members import Lifted
 
@@ -19,9 +19,9 @@ _REPLACEMENT = "\ufffd"
 _SURROGATES = range(0xD800, 0xE000)
 
 
-def lift(texts: Sequence[str]) -> list[Lifted]:
+def lift(texts: Sequence[str]) -> Iterator[Lifted]:
     """Read the pairs of texts; None for a text without any, or with something between them."""
-    return [_read(text) for text in texts]
+    return (_read(text) for text in texts)
 
 
 def _read(text: str) -> Lifted:

@@ -1,7 +1,7 @@
 """Regular expressions with named groups, `(?<name>…)`: each becomes a member. Looked for anywhere in a text."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ingest_platform.feeds.stream_events.processing.parsing.captures import (
     Capture,
@@ -24,6 +24,6 @@ def read(pattern: str) -> Captures:
     return checked(Captures(expression=pattern, captures=captures))
 
 
-def lift(texts: Sequence[str], pattern: str) -> list[Lifted]:
+def lift(texts: Sequence[str], pattern: str) -> Iterator[Lifted]:
     """Lift the named groups out of texts."""
     return extract(texts, read(pattern))

@@ -53,12 +53,12 @@ _PRIORITIES: Mapping[str | None, Mapping[str, str]] = {
 }
 
 
-def lift(texts: Sequence[str]) -> list[Lifted]:
+def lift(texts: Sequence[str]) -> Iterator[Lifted]:
     """Take syslog messages apart; None for what is none."""
     column = pl.Series("text", texts, dtype=pl.String)
     is_new = column.str.contains("^<[0-9]{1,3}>1 ")
     new, old = iter(_lift_new(column.filter(is_new))), iter(_lift_old(column.filter(~is_new)))
-    return [next(new if each else old) for each in is_new]
+    return (next(new if each else old) for each in is_new.to_list())
 
 
 def _lift_new(column: pl.Series) -> Iterator[Lifted]:

@@ -7,7 +7,7 @@ for a name that occurs several times. The path stays as written. A user and pass
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import unquote_plus
 
@@ -29,9 +29,9 @@ _URL = re.compile(
 _CONTROL = re.compile(r"[\x00-\x20\x7f]").search
 
 
-def lift(texts: Sequence[str]) -> list[Lifted]:
+def lift(texts: Sequence[str]) -> Iterator[Lifted]:
     """Take URLs apart; None for what is none."""
-    return [_read(text) for text in texts]
+    return (_read(text) for text in texts)
 
 
 def _read(text: str) -> Document | None:

@@ -5,7 +5,7 @@ known, a `brand` and a `model`. Every text is somebody's user agent: of one that
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ua_parser import Parser, load_lazy_builtins
 from ua_parser.regex import Resolver
@@ -19,10 +19,10 @@ AGENTS_MAX = 4_096
 OTHER = "Other"
 
 
-def lift(texts: Sequence[str]) -> list[Lifted]:
+def lift(texts: Sequence[str]) -> Iterator[Lifted]:
     """Tell what browsers, systems and devices user agents name."""
     # The objects are the event's own, not the cache's.
-    return [{name: dict(told) for name, told in _read(text[:CHARACTERS_MAX])} for text in texts]
+    return ({name: dict(told) for name, told in _read(text[:CHARACTERS_MAX])} for text in texts)
 
 
 @functools.lru_cache(maxsize=1)

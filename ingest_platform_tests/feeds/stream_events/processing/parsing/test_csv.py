@@ -13,7 +13,7 @@ COLUMNS = ("a", "b", "c")
 
 
 def read(text: str, separator: str = ",") -> object:
-    lifted = lift([text], columns=COLUMNS, separator=separator)[0]
+    (lifted,) = lift([text], columns=COLUMNS, separator=separator)
     return None if lifted is None else dict(lifted)
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_row_of_the_columns_is_not_lifted(text: str) -> None:
 
 @given(st.text() | st.text(alphabet='a,"\r\n'))
 def test_no_text_breaks_it(text: str) -> None:
-    assert len(lift([text, "1,2,3"], columns=COLUMNS, separator=",")) == 2
+    assert len(list(lift([text, "1,2,3"], columns=COLUMNS, separator=","))) == 2
 
 
 @given(st.lists(st.text(alphabet='aö,;" \n\r', max_size=6), min_size=3, max_size=3))

@@ -110,7 +110,7 @@ def test_values_are_converted_as_declared() -> None:
 
 @pytest.mark.parametrize("number", ["9223372036854775808", "1.5", "words", "٣"])
 def test_a_text_that_is_not_the_declared_number_is_not_lifted(number: str) -> None:
-    lifted = lift([f"n={number} x", "n=1 x"], "n=%{NOTSPACE:n:int} %{WORD:word}")
+    lifted = list(lift([f"n={number} x", "n=1 x"], "n=%{NOTSPACE:n:int} %{WORD:word}"))
     assert [each if each is None else dict(each) for each in lifted] == [None, {"n": 1, "word": "x"}]
 
 
@@ -130,7 +130,7 @@ def test_a_text_too_long_for_patterns_is_not_lifted() -> None:
 
 
 def test_there_may_be_no_text_at_all() -> None:
-    assert lift([], "%{WORD:word}") == []
+    assert list(lift([], "%{WORD:word}")) == []
 
 
 def _python(captures: Captures) -> re.Pattern[str]:
@@ -203,7 +203,7 @@ def test_real_logs_are_read_as_those_who_published_them_did(name: str, form: str
     with (LOGHUB / name).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     names = [each.field for each in read(pattern).captures]
-    lifted = lift([form.format_map(row) for row in rows], pattern)
+    lifted = list(lift([form.format_map(row) for row in rows], pattern))
     assert len(rows) == 2_000
     assert [None if each is None else dict(each) for each in lifted] == [
         {column: row[column] for column in row if column in names} for row in rows

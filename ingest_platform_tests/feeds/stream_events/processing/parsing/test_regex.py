@@ -42,5 +42,5 @@ def test_names_with_dots_are_members_of_objects() -> None:
 
 def test_a_pattern_that_would_try_for_ever_elsewhere_does_not() -> None:
     began = time.perf_counter()
-    assert lift(["a" * 30_000 + "!"], "^(?<a>(a|aa|a*)*)$") == [None]
+    assert list(lift(["a" * 30_000 + "!"], "^(?<a>(a|aa|a*)*)$")) == [None]
     assert time.perf_counter() - began < 5

@@ -122,21 +122,21 @@ NEITHER = [
 
 @pytest.mark.parametrize(("text", "members"), [*NEW, *OLD])
 def test_messages_are_taken_apart(text: str, members: object) -> None:
-    assert lift([text]) == [members]
+    assert list(lift([text])) == [members]
 
 
 @pytest.mark.parametrize("text", NEITHER)
 def test_what_is_no_syslog_is_not_lifted(text: str) -> None:
-    assert lift([text]) == [None]
+    assert list(lift([text])) == [None]
 
 
 def test_messages_of_all_kinds_keep_their_order() -> None:
     told = [*NEW, *OLD, *((text, None) for text in NEITHER), *NEW]
-    assert lift([text for text, _ in told]) == [members for _, members in told]
+    assert list(lift([text for text, _ in told])) == [members for _, members in told]
 
 
 def test_every_priority_has_its_names() -> None:
-    told = lift([f"<{number}>x" for number in range(192)])
+    told = list(lift([f"<{number}>x" for number in range(192)]))
     assert [(each["facility"], each["severity"]) for each in told if isinstance(each, dict)] == [
         (facility, severity) for facility in FACILITIES for severity in SEVERITIES
     ]
@@ -144,7 +144,7 @@ def test_every_priority_has_its_names() -> None:
 
 @given(st.text() | st.text(alphabet='<>1 -[]="\\a:\n').map(lambda text: f"<34>1 - - - - - {text}"))
 def test_no_text_breaks_it(text: str) -> None:
-    assert len(lift([text, "<34>1 - - - - - -"])) == 2
+    assert len(list(lift([text, "<34>1 - - - - - -"]))) == 2
 
 
 VALUES = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -37,7 +37,7 @@ DESKTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:121.0) Gecko/20100101 Fi
     ],
 )
 def test_agents_are_told(text: str, members: object) -> None:
-    assert lift([text]) == [members]
+    assert list(lift([text])) == [members]
 
 
 def test_events_of_one_agent_share_no_object() -> None:
@@ -50,13 +50,13 @@ def test_what_an_event_does_with_its_objects_changes_nothing_for_later_ones() ->
     (members,) = lift([DESKTOP])
     assert isinstance(members, dict)
     members["os"].clear()
-    assert lift([DESKTOP]) != [members]
+    assert list(lift([DESKTOP])) != [members]
 
 
 def test_an_agent_is_worked_out_once() -> None:
-    lift([DESKTOP])
+    list(lift([DESKTOP]))
     before = user_agent._read.cache_info()
-    lift([DESKTOP] * 100)
+    list(lift([DESKTOP] * 100))
     after = user_agent._read.cache_info()
     assert (after.misses - before.misses, after.hits - before.hits) == (0, 100)
 
@@ -69,4 +69,4 @@ def test_no_text_breaks_it(text: str) -> None:
 
 
 def test_of_a_long_text_the_beginning_counts() -> None:
-    assert lift([PHONE + " " * 10_000 + "Firefox/1"]) == lift([PHONE])
+    assert list(lift([PHONE + " " * 10_000 + "Firefox/1"])) == list(lift([PHONE]))
