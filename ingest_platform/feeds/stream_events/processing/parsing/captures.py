@@ -10,6 +10,8 @@ from enum import StrEnum, unique
 
 import polars as pl
 
+from ingest_platform.feeds.stream_events.language.fault import RuleFault
+from ingest_platform.feeds.stream_events.language.regexes import check_regex
 from ingest_platform.feeds.stream_events.processing.parsing.members import Lifted
 from ingest_platform.feeds.stream_events.processing.paths import Document, objects_at
 
@@ -53,19 +55,15 @@ class Captures:
 
 
 def groups_of(expression: str) -> list[str]:
-    """List the names of an expression's named groups. Raises WrongPattern if it can't be compiled."""
+    """List the names of an expression's named groups. Raises WrongPattern if it can't be compiled, or would be slow."""
     try:
-        found = pl.Series([""], dtype=pl.String).str.extract_groups(expression).struct.fields
-    except pl.exceptions.ComputeError as error:
-        raise WrongPattern(_reason(str(error))) from None
+        check_regex(expression, 1)
+    except RuleFault as fault:
+        # What is refused is said by whoever names the pattern's place.
+        raise WrongPattern(fault.message.removeprefix("the regular expression is refused: ")) from None
+    found = pl.Series([""], dtype=pl.String).str.extract_groups(expression).struct.fields
     # Groups without a name are named by their number.
     return [name for name in found if not name.isdigit()]
-
-
-def _reason(report: str) -> str:
-    """Take the reason out of a report that shows the whole expression with carets below it."""
-    last = report.strip().rpartition("\n")[2]
-    return last.removeprefix("error: ").removeprefix("regex error: ").rstrip(".")
 
 
 def checked(captures: Captures) -> Captures:

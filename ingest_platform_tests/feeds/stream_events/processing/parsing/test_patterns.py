@@ -22,6 +22,7 @@ def test_every_pattern_that_is_known_can_be_used(name: str) -> None:
         ("regex", "(?<a>x)(?=y)", "look-around, including look-ahead and look-behind, is not supported"),
         ("regex", r"(?<a>x)\1", "backreferences are not supported"),
         ("regex", "(?<a>x)(?<a>y)", "duplicate capture group name"),
+        ("regex", "(?<a>.{0,5000}y)", "more than 1000 characters when written out"),
         ("regex", "(x)", "captures nothing"),
         ("regex", "(?<a>x)(?<a.b>y)", "a can't be a text and an object with members at once"),
         ("regex", "(?<a..b>x)", "a..b is no name of a field"),
