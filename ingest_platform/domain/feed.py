@@ -361,6 +361,29 @@ class Prepare(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What would become of one sample: for a program (as JSON has it), and for a person, line by line.
+
+    `outcomes` are words for what a summary of all samples counts.
+    """
+
+    told: Mapping[str, object]
+    lines: Sequence[str]
+    outcomes: Sequence[str]
+
+
+class Trial(Protocol):
+    """Try a sound declaration on samples, given as the bytes of a file, before it is applied; no store is touched.
+
+    Raises Unreadable for a file that has no samples.
+    """
+
+    def __call__(self, body: Mapping[str, object], samples: bytes) -> Sequence[Tried]:
+        """Try one body."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredKind:
     """Something that `ingest apply` declares for a feed.
 
@@ -373,7 +396,8 @@ class DeclaredKind:
     What is more than flat fields has a `check` instead of `fields`, told after `prepare` has read what lies in files
     beside the declaration; `references` says what it refers to. With `variables`, texts in it may have `${VARIABLE}`s
     of the environment: their values are secrets, kept apart. The section may be a mapping of ids if it is `by_id`.
-    `fixed` names the fields that never change once they are declared, not even by way of a retirement.
+    `fixed` names the fields that never change once they are declared, not even by way of a retirement. `trial` shows
+    what would become of samples. `example` is a body with which nothing is wrong.
     """
 
     section: str
@@ -392,6 +416,8 @@ class DeclaredKind:
     variables: bool = False
     by_id: bool = False
     fixed: tuple[str, ...] = ()
+    trial: Trial | None = None
+    example: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from ingest_platform.domain.feed import DeclaredKind, Flaw, Reference
+from ingest_platform.domain.feed import DeclaredKind, Flaw, Reference, Tried
 from ingest_platform.feeds.stream_events.declaration import Envelope
 from ingest_platform.feeds.stream_events.declaration.place import WrongPipeline
 from ingest_platform.feeds.stream_events.declaration.reading import read_pipeline
@@ -55,6 +55,14 @@ def _of(path: str, names: object) -> Iterator[Reference]:
             yield Reference(path=f"{path}[{number}]", section=DESTINATIONS_SECTION, id=name)
 
 
+def try_stream(body: Mapping[str, object], samples: bytes) -> Sequence[Tried]:
+    """Try a stream on the events of a file (`trial.py`)."""
+    # It loads what only runs need, for half a second, in whichever process knows this kind.
+    from ingest_platform.feeds.stream_events import trial  # noqa: PLC0415
+
+    return trial.try_stream(body, samples)
+
+
 def check_destination(body: Mapping[str, object], *, given: Mapping[str, str]) -> Sequence[Flaw]:
     """Find everything that is wrong with a destination. A secret must come from the environment, not from the file."""
     types = destination_types()
@@ -84,6 +92,8 @@ STREAMS = DeclaredKind(
     prepare=prepare_stream,
     references=destinations_in,
     fixed=("envelope",),
+    example={"name": "example", "routes": {"match": "first", "rules": [], "otherwise": "drop"}},
+    trial=try_stream,
 )
 DESTINATIONS = DeclaredKind(
     section=DESTINATIONS_SECTION,
@@ -93,4 +103,5 @@ DESTINATIONS = DeclaredKind(
     check=check_destination,
     variables=True,
     by_id=True,
+    example={"type": "files", "path": "exports/example/"},
 )
