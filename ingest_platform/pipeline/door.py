@@ -16,6 +16,9 @@ from ingest_platform.pipeline.records import reader_of
 
 # There is one submission at the door.
 ORDINAL = 0
+# Fewer take less time one by one: 16 us each, beside 5 ms for any number and 3 us each.
+TOGETHER_MIN = 400
+_NOTHING = pl.DataFrame()
 
 
 def check_record(raw: bytes, contract: Contract) -> list[Problem]:
@@ -25,6 +28,18 @@ def check_record(raw: bytes, contract: Contract) -> list[Problem]:
     """
     reader = reader_of(contract)
     return [] if reader.is_good(raw) else list(reader.problems(raw))
+
+
+def check_records(records: Sequence[bytes], contract: Contract) -> list[tuple[int, Sequence[Problem]]]:
+    """Judge records of a contract that refers to nothing: the index and problems of each bad one, in order.
+
+    None of the records may be blank. Many are judged together, as the run does it, which has its price.
+    """
+    if len(records) < TOGETHER_MIN:
+        verdicts = ((index, check_record(raw, contract)) for index, raw in enumerate(records))
+        return [(index, problems) for index, problems in verdicts if problems]
+    checked = check(parse_lines(records, ORDINAL, contract), contract, refer=None, origins=_NOTHING, known=_NOTHING)
+    return [(rejection.record_index, rejection.problems) for rejection in checked.rejections]
 
 
 def check_items(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingest_platform.domain.contract import Contract, Field, Kind
 from ingest_platform.feeds.machine_data.contract import CONTRACT
 from ingest_platform.feeds.machine_data.references import refer
-from ingest_platform.pipeline.door import check_items, check_record
+from ingest_platform.pipeline.door import TOGETHER_MIN, check_items, check_record, check_records
 from ingest_platform.pipeline.records import reader_of
 from ingest_platform_tests.pipeline.sent import CONFIG_ID, GOOD, config, known, record, verdicts
 from ingest_platform_tests.pipeline.test_rules import NEAR_TIMESTAMPS
@@ -170,6 +170,16 @@ def test_most_good_records_are_found_good_at_a_glance() -> None:
     nested = {"event": {"a": {"b": [1, {"c": "d"}]}, "x": "\u00e9"}, "timestamp": "2026-05-06T10:15:00Z"}
     good = nested | {"title": "abc", "value": 1, "sure": None}
     assert reader_of(LOOSE).is_good(json.dumps(good, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("many", [1, TOGETHER_MIN], ids=["a few, one by one", "many, together"])
+def test_records_together_get_the_verdicts_of_each_alone(many: int) -> None:
+    said = {"timestamp": "2026-05-06T10:15:00Z", "event": {"a": [1]}, "title": "abc", "value": 1, "sure": None}
+    texts = [said, said | {"title": "ABC"}, said | {"timestamp": "yesterday", "value": "1"}, [], said | {"new": 1}]
+    records = [json.dumps(each).encode() for each in texts] * many
+    alone = [(index, list(found)) for index, raw in enumerate(records) if (found := check_record(raw, EVERY))]
+    assert [(index, list(found)) for index, found in check_records(records, EVERY)] == alone
+    assert len(alone) == 4 * many
 
 
 def repeats_somewhere(raw: bytes) -> bool:

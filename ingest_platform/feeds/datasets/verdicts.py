@@ -3,7 +3,7 @@
 The run gives the same one on the same bytes (`pipeline/door.py`). How it is worded is `wire.py`'s business.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,7 +14,7 @@ from ingest_platform.domain.rejection import Code, Problem
 from ingest_platform.feeds.datasets import wire
 from ingest_platform.feeds.datasets.wire import BadRecord, BadRecords
 from ingest_platform.pipeline.documents import BOM, iter_document
-from ingest_platform.pipeline.door import check_record
+from ingest_platform.pipeline.door import check_record, check_records
 from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS
 
 _NO_JSON = Problem(code=Code.INVALID_JSON.value, field=None, message=wire.INVALID_JSON)
@@ -75,12 +75,16 @@ def judge_each(body: bytes, contract: Contract) -> Judged:
 
 
 def _verdicts(body: bytes, contract: Contract) -> Iterator[tuple[int, Sequence[Problem]]]:
-    for index, raw in enumerate(_elements(body, contract)):
-        yield index, check_record(raw, contract)
+    first = 0
+    for records in _parts(body, contract):
+        bad = dict(check_records(records, contract))
+        for index in range(len(records)):
+            yield first + index, bad.get(index, ())
+        first += len(records)
 
 
-def _elements(body: bytes, contract: Contract) -> Iterable[bytes]:
-    """Cut a body into the elements of its array. Raises BadRecords."""
+def _parts(body: bytes, contract: Contract) -> Iterator[list[bytes]]:
+    """Cut a body into the elements of its array, many at a time. Raises BadRecords."""
     body = body.removeprefix(BOM)
     if body.lstrip(BLANKS)[:1] != b"[":
         try:
@@ -92,7 +96,7 @@ def _elements(body: bytes, contract: Contract) -> Iterable[bytes]:
     try:
         for records in iter_document(body, envelope_key=""):
             empty = False
-            yield from records
+            yield records
     except Unreadable:
         raise _refused(_NO_JSON, contract) from None
     if empty:
