@@ -505,7 +505,7 @@ ORDER BY consigned_at, id
 def of_event(
     tx: Transaction, *, workspace: str, stream_id: str, stream_version: int, destinations: Iterable[str], place: Place
 ) -> list[EventDelivery]:
-    """List the deliveries of one event to the destinations to which it was routed, the oldest first."""
+    """List the deliveries of one event to destinations (those to which it was routed), the oldest first."""
     with tx.cursor(row_factory=kwargs_row(EventDelivery)) as cursor:
         return cursor.execute(
             _OF_EVENT,
