@@ -1,14 +1,16 @@
 """Streams and destinations are declared by `ingest apply`."""
 
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from ingest_platform.declaring import AppliedChange, WronglyDeclared, apply, read_declared
-from ingest_platform.feeds import discover
-from ingest_platform.storage import catalog, secrets
+from ingest_platform.feeds import discover, stream_events
+from ingest_platform.storage import catalog, secrets, workspaces
 from ingest_platform.storage.ledger import Ledger
+from ingest_platform.storage.workspaces import Workspace
 
 Apply = Callable[..., list[AppliedChange]]
 VARIABLES = {"SPLUNK_TOKEN": "5e1f-secret"}
@@ -153,3 +155,18 @@ def test_a_declaration_can_be_read_without_its_secrets(tmp_path: Path) -> None:
     path = tmp_path / "streams.yaml"
     path.write_text(STREAMS)
     assert [one.id for one in read_declared([path], feeds=discover())][1:] == ["archive", "siem"]
+
+
+def test_the_first_start_declares_a_stream_with_files_as_destinations(ledger: Ledger) -> None:
+    with ledger.transaction() as tx:
+        workspaces.put(tx, Workspace(name="demo", projects=("local",)))
+    with resources.as_file(resources.files(stream_events) / "demo.yaml") as path:
+        changes = apply(ledger, [path], feeds=discover())
+    assert [(change.section, change.workspace) for change in changes] == [
+        ("streams", "demo"),
+        ("destinations", "demo"),
+        ("destinations", "demo"),
+    ]
+    with ledger.transaction() as tx:
+        types = [entry.body["type"] for entry in catalog.current(tx, workspace="demo", kind="destinations")]
+    assert types == ["files", "files"]
