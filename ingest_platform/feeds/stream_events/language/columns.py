@@ -39,7 +39,8 @@ class Kind(StrEnum):
 
 
 INSTANT = pl.Datetime("us", "UTC")
-# A list's elements of one kind are a column too, e.g. `event.tags:list.string`; those of other kinds are left out.
+# A list's elements of one kind are a column too, e.g. `event.tags:list.string`; those of other kinds are left out. It
+# has an empty list or null where a list has none of that kind.
 ELEMENT_KINDS = (Kind.STRING, Kind.NUMBER, Kind.BOOLEAN)
 # Of a path that is missing or null in every document.
 _NOTHING = "null"

@@ -82,24 +82,15 @@ def values_of(node: Node, columns: pl.DataFrame) -> Values:
             values = _junction(node, [truth_of(values_of(operand, columns)) for operand in node.operands])
         case Comparison():
             values = _comparison(node, columns)
-        case Arithmetic():
-            values = _arithmetic(node, values_of(node.left, columns), values_of(node.right, columns))
-        case Matches() | Negative() | Call():
-            values = _made_of_one(node, columns)
-    return values
-
-
-def _made_of_one(node: Matches | Negative | Call, columns: pl.DataFrame) -> Values:
-    match node:
+        case Arithmetic() | Negative():
+            values = _calculated(node, columns)
         case Matches():
             look = {Kind.STRING: lambda text: text.str.contains(node.pattern, literal=False, strict=True)}
-            return _single(values_of(node.text, columns), look, gives=Kind.BOOLEAN)
-        case Negative():
-            negate = {Kind.NUMBER: lambda number: -number}
-            return _single(values_of(node.operand, columns), negate, gives=Kind.NUMBER)
+            values = _single(values_of(node.text, columns), look, gives=Kind.BOOLEAN)
         case Call():
             gives = Kind.NUMBER if node.type is Type.NUMBER else Kind.STRING
-            return _single(values_of(node.argument, columns), _FUNCTIONS[node.function], gives=gives)
+            values = _single(values_of(node.argument, columns), _FUNCTIONS[node.function], gives=gives)
+    return values
 
 
 def truth_of(values: Values) -> Values:
@@ -206,9 +197,10 @@ def _membership(lists: Values) -> _Pairs:
         elements = lists.elements.get(kind)
 
         def operation(length: pl.Expr, value: pl.Expr) -> pl.Expr:
-            # Polars would find null in a list that has one.
+            # Polars would find null in a list that has one. Without elements of this kind a list may be null here.
             both = length.is_not_null() & value.is_not_null()
-            return pl.when(both).then(pl.lit(value=False) if elements is None else elements.list.contains(value))
+            found = pl.lit(value=False) if elements is None else elements.list.contains(value).fill_null(value=False)
+            return pl.when(both).then(found)
 
         return operation
 
@@ -244,8 +236,34 @@ _FUNCTIONS: Mapping[Function, Mapping[Kind, Callable[[pl.Expr], pl.Expr]]] = {
 }
 
 
-def _arithmetic(node: Arithmetic, left: Values, right: Values) -> Values:
-    """Calculate in doubles. What is no number then (a division by zero, beyond the doubles) is null, and no fault."""
-    raw = _both(left, right, {(Kind.NUMBER, Kind.NUMBER): _OPERATORS[node.operator]}, gives=Kind.NUMBER)
-    kinds = {kind: pl.when(each.is_finite()).then(each) for kind, each in raw.kinds.items()}
-    return Values(kinds=kinds, fault=raw.fault)
+def _calculated(node: Arithmetic | Negative, columns: pl.DataFrame) -> Values:
+    """Calculate in doubles. What is no number then (a division by zero, beyond the doubles) is null, and no fault.
+
+    Looked at once at the end: whatever is calculated of infinity or of no number is no number again, unless it is what
+    something is divided by. Looked at after each step, an expression would stand twice in the next and soon be endless.
+    """
+    raw, divisors = _raw(node, columns)
+    numbers = raw.kinds.get(Kind.NUMBER)
+    if numbers is None:
+        return raw
+    finite = _joined([each.is_finite() for each in (numbers, *divisors)], operator.and_)
+    assert finite is not None
+    return Values(kinds={Kind.NUMBER: pl.when(finite).then(numbers)}, fault=raw.fault)
+
+
+def _raw(node: Node, columns: pl.DataFrame) -> tuple[Values, list[pl.Expr]]:
+    """Calculate without a look at what is no number; also tell what was divided by, where that was calculated."""
+    match node:
+        case Negative():
+            operand, divisors = _raw(node.operand, columns)
+            return _single(operand, {Kind.NUMBER: operator.neg}, gives=Kind.NUMBER), divisors
+        case Arithmetic():
+            left, left_divisors = _raw(node.left, columns)
+            right, right_divisors = _raw(node.right, columns)
+            divisors = [*left_divisors, *right_divisors]
+            if node.operator is Operator.OVER and isinstance(node.right, Arithmetic | Negative):
+                divisors += right.kinds.values()
+            calculate = {(Kind.NUMBER, Kind.NUMBER): _OPERATORS[node.operator]}
+            return _both(left, right, calculate, gives=Kind.NUMBER), divisors
+        case _:
+            return values_of(node, columns), []

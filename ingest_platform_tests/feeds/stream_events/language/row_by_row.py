@@ -193,7 +193,7 @@ def arithmetic(word: str, left: Run, right: Run) -> Run:
 
 
 def negative(operand: Run) -> Run:
-    return _of([operand], lambda one: one == "number", operator.neg)
+    return _of([operand], lambda one: one == "number", lambda one: -one if math.isfinite(one) else None)
 
 
 def call(name: str, operand: Run) -> Run:

@@ -1,5 +1,8 @@
 """Polars and plain Python agree on every expression, every event and every type fault."""
 
+import time
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,3 +36,34 @@ def test_a_derived_value_is_for_a_frame_what_it_is_for_each_event(
 ) -> None:
     expected = [tuple(written.run(each)) for each in events]
     assert _evaluated(written.text, events, chunk_documents=chunk_documents) == expected
+
+
+@pytest.mark.parametrize("chunk_documents", [1, 2, 3])
+def test_a_list_without_elements_of_a_kind_contains_none_of_them(chunk_documents: int) -> None:
+    events: list[rows.Document] = [{"event": {"a": each}} for each in (["x", 1], [], [1], ["y"])]
+    found = [(True, False), (False, False), (False, False), (False, False)]
+    assert _evaluated('event.a contains "x"', events, chunk_documents=chunk_documents) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event.a" + " + event.a" * 62 + " > 1",
+        "1 / (" * 60 + "event.a" + ")" * 60 + " > 1",
+        "not " * 62 + "event.a",
+        "event.a and (event.b or (" * 31 + "event.a" + "))" * 31,
+        "upper(" * 60 + "event.a" + ")" * 60 + ' == "x"',
+        " or ".join(["event.a == event.b"] * 180),
+        " and ".join(["event.a contains event.b"] * 140),
+    ],
+)
+def test_what_is_nested_or_long_is_evaluated_in_little_time(text: str) -> None:
+    """An expression that would stand twice in the next one, and so on, would never end."""
+    events: list[rows.Document] = [{"event": {"a": a, "b": b}} for a in (1, "x", True, [1], None) for b in (2, "y", {})]
+    began = time.process_time()
+    _evaluated(text, events, chunk_documents=4096)
+    assert time.process_time() - began < 5
+
+
+def test_a_frame_without_events_has_no_answers() -> None:
+    assert _evaluated('event.a == "x" and true', [], chunk_documents=4096) == []
