@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_platform.feeds.stream_events.declaration.pipeline import (
@@ -193,6 +193,7 @@ STEPS: list[EnrichStep] = [
 ]
 
 
+@settings(deadline=None)
 @given(EVENTS, st.lists(st.sampled_from(STEPS), max_size=4))
 def test_events_of_a_frame_do_not_touch_each_other(events: list[dict[str, object]], steps: list[EnrichStep]) -> None:
     together: list[dict[str, object]] = [{"event": copy.deepcopy(event)} for event in events]

@@ -5,7 +5,7 @@ from the event, no lone surrogates. Values keep their types.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -15,8 +15,6 @@ from ingest_platform.pipeline.records import DECODE_ERRORS, DEPTH_MAX, INT64_MAX
 
 _decode = msgspec.json.Decoder(Document).decode
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
-# An integer long enough to be doubted; looked for outside strings only.
-_DOUBTED_INTEGER = re.compile(r"[0-9]{19}").search
 
 
 class _Unfit(Exception):
@@ -33,38 +31,25 @@ def _read(text: str, depth_max: int) -> Document | None:
         members = _decode(text)
         # What stands outside strings; a text has as many colons there as its objects have members, repeated ones too.
         skeleton = "".join((_ESCAPED.sub("", text) if "\\" in text else text).split('"')[::2])
-        if _count(members, depth_max) != skeleton.count(":"):
-            return None
-        if _DOUBTED_INTEGER(skeleton) is not None:
-            _check_integers(members)
+        return members if _count(members, depth_max) == skeleton.count(":") else None
     except DECODE_ERRORS:
         return None
     except _Unfit:
         return None
-    return members
 
 
 def _count(value: object, depth_left: int) -> int:
-    """Count the members of all objects in an object or a list. Raises _Unfit if it is too deep."""
+    """Count the members of all objects in a value. Raises _Unfit if it is too deep, or has an integer too large."""
     if depth_left == 0:
         raise _Unfit
+    count = 0
     if isinstance(value, dict):
-        members, count = value.values(), len(value)
-    else:
-        assert isinstance(value, list)
-        members, count = value, 0
-    for inner in members:
-        if isinstance(inner, dict | list):
+        count, value = len(value), value.values()
+    assert isinstance(value, Iterable)
+    for inner in value:
+        kind = type(inner)
+        if kind is dict or kind is list:
             count += _count(inner, depth_left - 1)
+        elif kind is int and not INT64_MIN <= inner <= INT64_MAX:
+            raise _Unfit
     return count
-
-
-def _check_integers(value: object) -> None:
-    if isinstance(value, dict):
-        for inner in value.values():
-            _check_integers(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_integers(inner)
-    elif isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
-        raise _Unfit

@@ -25,11 +25,30 @@ def lift(texts: Sequence[str]) -> Iterator[Lifted]:
 
 
 def _read(text: str) -> Lifted:
-    if '"' not in text:
-        pairs = [word.partition("=") for word in text.split()]
-        members = {key: value for key, _, value in pairs}
-        return None if "=" not in text or "" in members else members
-    return _scan(text)
+    """Read a text quickly: cut at its quotes, and what is outside of them at its blanks."""
+    if "\\" in text:
+        return _scan(text)
+    *outside, last = text.split('"')[::2]
+    inside = text.split('"')[1::2]
+    if len(inside) != len(outside) or ("=" not in last and not inside):
+        return None
+    members: dict[str, str] = {}
+    for words, value in zip(outside, inside, strict=True):
+        *before, name = words.split() or [""]
+        key = name[:-1]
+        # Right before a quote stands the end of `key=`, right behind one a blank.
+        if words[-1:] != "=" or "=" in key or (members and words[:1].strip()):
+            return None
+        members |= _bare(before)
+        members[key] = value
+    if inside and last[:1].strip():
+        return None
+    members |= _bare(last.split())
+    return None if "" in members else members
+
+
+def _bare(words: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, _, value in [word.partition("=") for word in words]}
 
 
 def _scan(text: str) -> Lifted:

@@ -80,7 +80,9 @@ def _lift_new(column: pl.Series) -> Iterator[Lifted]:
 
 def _values(params: str) -> Document:
     pairs: list[tuple[str, str]] = _params(params)
-    return collected((name, _ESCAPE.sub(r"\1", value)) for name, value in pairs)
+    if "\\" in params:
+        pairs = [(name, _ESCAPE.sub(r"\1", value)) for name, value in pairs]
+    return collected(pairs)
 
 
 def _lift_old(column: pl.Series) -> Iterator[Lifted]:

@@ -19,14 +19,15 @@ PORT_DIGITS_MAX = 20
 # More than any page sends; each is a member of the event.
 QUERY_NAMES_MAX = 1_000
 
-# A part ends where the next one's mark stands, so that no text is looked at more than twice.
-_REG_NAME = r"[^/?#@\[\]\\<>\"^`{|}\s]"
+# A part ends where the next one's mark stands, so that no text is looked at more than twice. None has a blank or a
+# control character.
+_NO = r"\s\x00-\x1f\x7f"
+_NO_NAME = rf"/?#@\[\]\\<>\"^`{{|}}{_NO}"
 _URL = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*+):(?=[^\s])|(?=/))"
-    rf"(?://(?:{_REG_NAME}*@)?(?:\[([0-9A-Fa-f:.]++)\]|((?:(?!:){_REG_NAME})*+))(?::([0-9]*+))?(?=[/?#]|$)|(?!//))"
-    r"([^?#\s]*+)(?:\?([^#\s]*+))?+(?:#([^\s]*+))?+"
+    rf"(?:([A-Za-z][A-Za-z0-9+.-]*+):(?=[^{_NO}])|(?=/))"
+    rf"(?://(?:[^{_NO_NAME}]*@)?(?:\[([0-9A-Fa-f:.]++)\]|([^:{_NO_NAME}]*+))(?::([0-9]*+))?(?=[/?#]|$)|(?!//))"
+    rf"([^?#{_NO}]*+)(?:\?([^#{_NO}]*+))?+(?:#([^{_NO}]*+))?+"
 )
-_CONTROL = re.compile(r"[\x00-\x20\x7f]").search
 
 
 def lift(texts: Sequence[str]) -> Iterator[Lifted]:
@@ -36,22 +37,34 @@ def lift(texts: Sequence[str]) -> Iterator[Lifted]:
 
 def _read(text: str) -> Document | None:
     found = _URL.fullmatch(text)
-    if found is None or _CONTROL(text) is not None:
+    if found is None:
         return None
     scheme, ipv6, host, port, path, query, fragment = found.groups(default="")
-    # The length of a port first: Python refuses to read thousands of digits.
-    bad_port = len(port) > PORT_DIGITS_MAX or int(port or 0) > PORT_MAX
-    if bad_port or (ipv6 and not _is_ipv6(ipv6)) or query.count("&") >= QUERY_NAMES_MAX:
+    if (port and not _is_port(port)) or (ipv6 and not _is_ipv6(ipv6)) or query.count("&") >= QUERY_NAMES_MAX:
         return None
-    members = {
-        "scheme": scheme.lower(),
-        "host": (host or ipv6).lower(),
-        "port": int(port or 0),
-        "path": path,
-        "query": _query(query),
-        "fragment": fragment,
-    }
-    return {name: value for name, value in members.items() if value}
+    return _members(scheme, host or ipv6, port.strip("0") and port, path, query, fragment)
+
+
+def _members(scheme: str, host: str, port: str, path: str, query: str, fragment: str) -> Document:
+    members: Document = {}
+    if scheme:
+        members["scheme"] = scheme.lower()
+    if host:
+        members["host"] = host.lower()
+    if port:
+        members["port"] = int(port)
+    if path:
+        members["path"] = path
+    if query:
+        members["query"] = _query(query)
+    if fragment:
+        members["fragment"] = fragment
+    return members
+
+
+def _is_port(text: str) -> bool:
+    # The length first: Python refuses to read thousands of digits.
+    return len(text) <= PORT_DIGITS_MAX and int(text) <= PORT_MAX
 
 
 def _is_ipv6(text: str) -> bool:

@@ -4,7 +4,7 @@ import copy
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_platform.feeds.stream_events.declaration.pipeline import OnError, ParseKind, ParseStep, Path
@@ -133,6 +133,7 @@ JSON_SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 EVENTS = st.lists(st.fixed_dictionaries({}, optional={"message": JSON_SCALARS, "x": JSON_SCALARS}), max_size=4)
 
 
+@settings(deadline=None)
 @given(EVENTS, st.lists(st.tuples(st.sampled_from(ParseKind), st.booleans()), max_size=3))
 def test_no_event_is_lost_whatever_its_text_is(
     events: list[dict[str, object]], kinds: list[tuple[ParseKind, bool]]

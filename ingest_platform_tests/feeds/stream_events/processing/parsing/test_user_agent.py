@@ -1,7 +1,7 @@
 """User agents are told by a library that knows them; what it told is remembered, and shared with no event."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_platform.feeds.stream_events.processing.parsing import user_agent
@@ -61,6 +61,7 @@ def test_an_agent_is_worked_out_once() -> None:
     assert (after.misses - before.misses, after.hits - before.hits) == (0, 100)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_it(text: str) -> None:
     (members,) = lift([text])
