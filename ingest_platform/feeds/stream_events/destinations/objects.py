@@ -4,6 +4,7 @@ A file's name and bytes are functions of the delivery and its events, so that a 
 same bytes.
 """
 
+import functools
 import io
 import itertools
 import re
@@ -58,6 +59,7 @@ class EventFile:
     items: Sequence[Item]
 
 
+@functools.lru_cache(maxsize=4_096)
 def safe_value(value: str | None) -> str:
     """Write a value as a part of a folder's name: percent-encoded, as those who read partitions expect it.
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -222,6 +223,19 @@ def test_connections_are_kept_for_the_next_batch_and_those_that_ended_are_not(tm
         assert len(connections) == 2
         destination.close()
         server.shutdown()
+
+
+def test_batches_are_sent_at_once_and_no_one_waits_for_another(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def answer(_: Received) -> Answer:
+        together.wait(timeout=10)
+        return Answer()
+
+    with receiving(answer) as receiver, ThreadPoolExecutor(4) as threads:
+        destination = opened(_body(receiver.url, at_once=4), tmp_path)
+        sent = list(threads.map(lambda number: destination.send(batch([item(number)])), range(8)))
+    assert [list(each.delivered) for each in sent] == [[item(number).event_id] for number in range(8)]
 
 
 # Where calls lead
