@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from ingest_platform.cli.command import Output, command, opened_ledger
+from ingest_platform.domain.feed import Standing
 from ingest_platform.feeds import discover
 from ingest_platform.settings import Settings, ValueKind, show_value
 from ingest_platform.storage import activity, jobs
@@ -29,6 +30,7 @@ def status(output: Output, settings: Settings) -> int:
             for feed in discover()
         ]
         processes = activity.live_processes(tx)
+        standings = [feed.standing(tx) for feed in discover() if feed.standing is not None]
     rows = [
         {
             "family": folder,
@@ -41,7 +43,9 @@ def status(output: Output, settings: Settings) -> int:
     disk = _disk(settings.data_dir)
     oldest = max([0.0, *(waiting.oldest_age_seconds or 0.0 for _, waiting, _ in feeds)])
     problems = _problems(settings, processes, oldest=oldest, free=disk["free"])
-    output.give({"families": rows, "processes": processes, "disk": disk, "problems": problems})
+    problems += [problem for each in standings for problem in each.problems]
+    own = {each.title: each.rows for each in standings}
+    output.give({"families": rows, **own, "processes": processes, "disk": disk, "problems": problems})
     columns = ("family", "waiting", "oldest", "accepted/min", "ended/min", "records/min", "rejected/min", "median")
     shown = [
         (
@@ -52,10 +56,20 @@ def status(output: Output, settings: Settings) -> int:
         for folder, waiting, recent in feeds
     ]
     output.table(columns, shown, empty="There are no feeds.")
+    for each in standings:
+        _tell_standing(output, each)
     _tell_rest(output, settings, processes, disk)
     for problem in problems:
         output.say(problem, style="red")
     return 1 if problems else 0
+
+
+def _tell_standing(output: Output, standing: Standing) -> None:
+    if standing.rows and not output.as_json:
+        output.say("")
+        columns = [name.replace("_", " ") for name in standing.rows[0]]
+        shown = [tuple("-" if value is None else value for value in row.values()) for row in standing.rows]
+        output.table(columns, shown, empty="")
 
 
 def _age(seconds: float | None) -> str:

@@ -248,6 +248,18 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How something of a feed's own stands, for `ingest status`: rows that all have the same keys, and what is wrong.
+
+    A problem says what to do next.
+    """
+
+    title: str
+    rows: Sequence[Mapping[str, str | int | float | None]]
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedAspect:
     """What a feed works out beside the rows of its table, shown as an asset of its own behind the table's.
 
@@ -275,6 +287,16 @@ class FeedTask:
     run: "Callable[[Platform], Mapping[str, object]]"
     heavy: bool = False
     aspect: FeedAspect | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedGauge:
+    """A figure of a feed's own, for dashboards and alerts: a number by the values of its labels, in their order."""
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    values: Mapping[tuple[str, ...], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,7 +455,9 @@ class Feed:
 
     `secret_name` asks for a secret of each workspace, for `refer`. `consign` is told what each load stored, `forgets`
     which submissions' bytes may not be kept, `services` go on in every worker. `explain` says of one record what the
-    kernel can't.
+    kernel can't, `standing` what `ingest status` shows besides.
+
+    `gauges` reads figures of its own, of all processes; it is asked by whoever scrapes, so that it must be quick.
 
     `contract` and `table` are of submissions without a target. A feed with targets, each with a shape of its own, finds
     them by `shapes`; its `contract` and `table` are an example, by which it is warmed up and held to the laws.
@@ -461,3 +485,5 @@ class Feed:
     forgets: Forgets | None = None
     services: tuple[FeedService, ...] = ()
     explain: Explain | None = None
+    standing: "Callable[[Transaction], Standing] | None" = None
+    gauges: "Callable[[Transaction], Sequence[FeedGauge]] | None" = None
