@@ -153,9 +153,12 @@ class Settings:
     token: str | None = _absent("API key that `ingest load` sends files with.", secret=True)
 
     webhook_networks: str = _text(
-        "", "Networks, with commas, that webhooks may lead to although they are not public: 10.1.0.0/16,127.0.0.1."
+        "",
+        "Networks, with commas, that webhooks and destinations may lead to although not public: 10.1.0.0/16,127.0.0.1.",
     )
-    webhook_http: bool = _switch("Whether webhooks may lead to http:// as well as to https://.", default=False)
+    webhook_http: bool = _switch(
+        "Whether webhooks and destinations may lead to http:// (syslog: tcp://), not encrypted.", default=False
+    )
     webhook_attempts_max: int = _number(15, "Attempts at a delivery before it is given up.", least=1, most=50)
     webhook_pause_seconds: float = _seconds(
         5.0, "Longest pause after the first attempt at a delivery; it doubles with each, up to 6 hours.", least=0.01

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_platform.feeds.stream_events import destinations
@@ -118,6 +118,7 @@ ANY = st.recursive(
 
 
 @each_type
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_no_declaration_breaks_the_check(kind: DestinationType, data: st.DataObject) -> None:
     strings = st.text(max_size=40) | st.sampled_from(["https://a.example", "s3://bucket", "tls://h", "events-{date}"])
