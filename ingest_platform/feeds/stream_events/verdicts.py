@@ -18,7 +18,7 @@ from ingest_platform.feeds.stream_events.processing.parsing.parse import parse
 from ingest_platform.feeds.stream_events.standing import Standing
 from ingest_platform.feeds.stream_events.wire import BadEvent, BadEvents
 from ingest_platform.pipeline.documents import BATCH_RECORDS, BOM, iter_document
-from ingest_platform.pipeline.door import check_record
+from ingest_platform.pipeline.door import check_records
 from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS
 
 _is_json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -67,8 +67,9 @@ def judge_each(events: Iterable[bytes], stream: Standing) -> Iterator[Problem | 
 
 
 def _judge_some(events: Sequence[bytes], stream: Standing) -> list[Problem | None]:
-    contract = stream.contract
-    found = [next(iter(check_record(raw, contract)), None) for raw in events]
+    found: list[Problem | None] = [None] * len(events)
+    for place, problems in check_records(events, stream.contract):
+        found[place] = problems[0]
     if stream.envelope is Envelope.AUTO or stream.parse:
         good = {place: _members(events[place]) for place, problem in enumerate(found) if problem is None}
         for place, problem in _look_inside(good, stream):
