@@ -10,6 +10,7 @@ from ingest_platform.domain.feed import Flaw
 # Lookup tables come from files of their own; by hand nobody writes so many values. Aliases of YAML multiply.
 VALUES_MAX = 100_000
 DEPTH_MAX = 30
+INTEGER_MAX = 2**63 - 1
 # JSON has them, PostgreSQL's jsonb does not.
 _ODD = re.compile("[\x00\ud800-\udfff]")
 
@@ -46,16 +47,21 @@ def _below(path: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def _why_wrong(value: object) -> str | None:
-    if isinstance(value, dict):
-        names = cast("Mapping[object, object]", value)
-        odd = next((name for name in names if not isinstance(name, str)), None)
-        if odd is not None:
-            return f"{odd!r} must be a text; put it in quotes"
-        return next((why for name in names if (why := _why_wrong(name)) is not None), None)
-    if isinstance(value, str):
-        return None if _ODD.search(value) is None else "has a character that can't be stored (NUL, half of a pair)"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "must be a finite number"
-    if value is None or isinstance(value, (bool, int, float, list)):
-        return None
-    return f"must be what JSON has, not {value!r}; put a date in quotes"
+    match value:
+        case dict():
+            names = cast("Mapping[object, object]", value)
+            return next((why for name in names if (why := _why_no_name(name)) is not None), None)
+        case str():
+            return "has a character that can't be stored (NUL, half of a pair)" if _ODD.search(value) else None
+        case int() if not -INTEGER_MAX <= value <= INTEGER_MAX:
+            return f"must be a whole number of at most {INTEGER_MAX} either way"
+        case float() if not math.isfinite(value):
+            return "must be a finite number"
+        case None | int() | float() | list():
+            return None
+        case _:
+            return f"must be what JSON has, not {value!r}; put a date in quotes"
+
+
+def _why_no_name(name: object) -> str | None:
+    return _why_wrong(name) if isinstance(name, str) else f"{name!r} must be a text; put it in quotes"

@@ -41,9 +41,14 @@ def read_files(paths: Iterable[Path], *, sections: Sections, mistakes: list[Mist
     for path in paths:
         try:
             with path.open("rb") as file:
-                text = file.read(FILE_BYTES_MAX).decode()
+                data = file.read(FILE_BYTES_MAX + 1)
+            text = data.decode()
         except (OSError, UnicodeDecodeError) as error:
             mistakes.append(Mistake(file=str(path), line=0, path="", message=f"cannot be read: {error}"))
+            continue
+        if len(data) > FILE_BYTES_MAX:
+            said = f"has more than {FILE_BYTES_MAX:,} bytes; part it into several files"
+            mistakes.append(Mistake(file=str(path), line=0, path="", message=said))
             continue
         entries += read_text(text, file=str(path), sections=sections, mistakes=mistakes)
     return entries
@@ -58,7 +63,8 @@ def read_text(text: str, *, file: str, sections: Sections, mistakes: list[Mistak
             return []
         _find_duplicates(root, file=file, path="", mistakes=mistakes)
         document = cast("object", loader.construct_document(root))
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        # A ValueError is of a date that does not exist, or of a number of thousands of digits.
         mistakes.append(Mistake(file=file, line=0, path="", message=f"is not YAML: {error}"))
         return []
     finally:
@@ -70,21 +76,28 @@ def read_text(text: str, *, file: str, sections: Sections, mistakes: list[Mistak
     return _entries(cast("dict[object, object]", document), root, file=file, sections=sections, mistakes=mistakes)
 
 
-def _find_duplicates(node: yaml.Node, *, file: str, path: str, mistakes: list[Mistake]) -> None:
+def _find_duplicates(
+    node: yaml.Node, *, file: str, path: str, mistakes: list[Mistake], seen: set[yaml.Node] | None = None
+) -> None:
     """Find keys that stand twice: YAML's reader would silently take the last."""
+    # What has several aliases is looked at once; to follow each would take for ever in a document made for it.
+    seen = set() if seen is None else seen
+    if node in seen:
+        return
+    seen.add(node)
     if isinstance(node, yaml.SequenceNode):
         for place, each in enumerate(cast("list[yaml.Node]", node.value)):
-            _find_duplicates(each, file=file, path=f"{path}[{place}]", mistakes=mistakes)
+            _find_duplicates(each, file=file, path=f"{path}[{place}]", mistakes=mistakes, seen=seen)
     if isinstance(node, yaml.MappingNode):
-        seen = set[str]()
+        names = set[str]()
         for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
             name = str(key.value)
             here = f"{path}.{name}" if path else name
-            if name in seen:
+            if name in names:
                 line = key.start_mark.line + 1
                 mistakes.append(Mistake(file=file, line=line, path=here, message="stands twice; keep one"))
-            seen.add(name)
-            _find_duplicates(value, file=file, path=here, mistakes=mistakes)
+            names.add(name)
+            _find_duplicates(value, file=file, path=here, mistakes=mistakes, seen=seen)
 
 
 def _entries(

@@ -149,7 +149,9 @@ def _checked_body(judge: Judge, entry: Entry, kind: DeclaredKind) -> tuple[Mappi
     """Let a kind judge what is more than flat fields; with the values of the variables in it."""
     assert kind.check is not None
     place, apart = entry.place, ("workspace", kind.id_field, "retired")
-    body: Mapping[str, object] = {name: value for name, value in entry.values.items() if name not in apart}
+    # Null is as if it were left out.
+    given = {name: value for name, value in entry.values.items() if value is not None}
+    body: Mapping[str, object] = {name: value for name, value in given.items() if name not in apart}
     why = why_no_json(body)
     if why is not None:
         judge.mistakes.append(place.wrong(why.message, field=why.path))

@@ -134,7 +134,13 @@ def test_a_section_may_be_a_mapping_of_ids(applied: Apply, ledger: Ledger) -> No
         ("\n  front: {code: 2026-01-01}", "gates.front.code: must be what JSON has, not datetime.date(2026, 1, 1)"),
         ("\n  front: {texts: {1: x}}", "gates.front.texts: 1 must be a text; put it in quotes"),
         ('\n  front: {code: "\\0"}', "gates.front.code: has a character that can't be stored"),
-        ("\n  front: &a {texts: *a}", "is not YAML"),
+        ("\n  front: &a {texts: *a}", "gates.front.texts.texts.texts"),
+        (
+            "\n  front: {code: 0x" + "f" * 5000 + "}",
+            "gates.front.code: must be a whole number of at most 9223372036854775807",
+        ),
+        ("\n  front: {code: " + "9" * 5000 + "}", "is not YAML: Exceeds the limit"),
+        ("\n  front: {code: 2026-13-45}", "is not YAML: month must be in 1..12"),
         ("\n  front: {code: '${CODES}'}", "4: gates.front.code: the variable CODES is not set"),
         ("\n  front: {code: '${WHO}'}", "4: gates.front.code: must be four digits"),
         ("\n  front: {code: '${}'}", "4: gates.front.code: ${} names no variable"),
@@ -145,6 +151,20 @@ def test_a_section_may_be_a_mapping_of_ids(applied: Apply, ledger: Ledger) -> No
 def test_what_is_wrong_is_told_with_its_place_and_line(applied: Apply, gates: str, said: str) -> None:
     told = mistakes(applied, f"workspace: acme\nworkspaces: [{{name: acme}}]\ngates: {gates}\n")
     assert any(said in each for each in told), told
+
+
+def test_aliases_of_aliases_take_no_time(applied: Apply) -> None:
+    text = "workspace: acme\nworkspaces: [{name: acme}]\ngates:\n  front:\n    a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    for level in range(1, 12):
+        text += f"    a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
+    assert mistakes(applied, text) == ["4: gates.front: has more than 100,000 values"]
+
+
+def test_null_is_as_if_it_were_left_out(applied: Apply, ledger: Ledger) -> None:
+    applied(GATES_TEXT + HOUSE.replace("workspace: acme\n", "", 1).replace("id: villa", "id: villa\n    style: null"))
+    with ledger.transaction() as tx:
+        (house,) = catalog.current(tx, workspace="acme", kind="houses")
+    assert house.body["style"] == "old"
 
 
 def test_a_flaw_deep_in_a_body_has_the_line_where_it_stands(applied: Apply) -> None:

@@ -1,8 +1,11 @@
 """Where something stands in a file, what of a body is no JSON, and what of a value a field may not have."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
+from ingest_platform.declaring import files
 from ingest_platform.declaring.bodies import VALUES_MAX, why_no_json
 from ingest_platform.declaring.files import Sections, read_text
 from ingest_platform.declaring.mistakes import Mistake, line_of
@@ -73,3 +76,12 @@ def test_entries_of_a_file_keep_their_places() -> None:
     (entry,) = read_text("workspaces:\n  - name: UPPER\n", file="a.yaml", sections=sections, mistakes=mistakes)
     assert check_workspace(entry, mistakes) is None
     assert [(each.line, each.path) for each in mistakes] == [(2, "workspaces[0].name")]
+
+
+def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "FILE_BYTES_MAX", 10)
+    path = tmp_path / "a.yaml"
+    path.write_text("a: []\nb: []\n")
+    mistakes = list[Mistake]()
+    assert files.read_files([path], sections=Sections(names=("a",), by_id={}), mistakes=mistakes) == []
+    assert [each.message for each in mistakes] == ["has more than 10 bytes; part it into several files"]
