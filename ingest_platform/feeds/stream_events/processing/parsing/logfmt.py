@@ -26,13 +26,16 @@ def lift(texts: Sequence[str]) -> Iterator[Lifted]:
 
 def _read(text: str) -> Lifted:
     """Read a text quickly: cut at its quotes, and what is outside of them at its blanks."""
+    if '"' not in text:
+        members = _bare(text.split())
+        return None if "=" not in text or "" in members else members
     if "\\" in text:
         return _scan(text)
     *outside, last = text.split('"')[::2]
     inside = text.split('"')[1::2]
-    if len(inside) != len(outside) or ("=" not in last and not inside):
+    if len(inside) != len(outside):
         return None
-    members: dict[str, str] = {}
+    members = dict[str, str]()
     for words, value in zip(outside, inside, strict=True):
         *before, name = words.split() or [""]
         key = name[:-1]
@@ -41,7 +44,7 @@ def _read(text: str) -> Lifted:
             return None
         members |= _bare(before)
         members[key] = value
-    if inside and last[:1].strip():
+    if last[:1].strip():
         return None
     members |= _bare(last.split())
     return None if "" in members else members
