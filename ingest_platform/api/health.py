@@ -8,9 +8,10 @@ from ingest_platform.api.replies import Reply, json_reply
 from ingest_platform.api.route import Answer, ApiRoute, Content, Schema, json_answer
 from ingest_platform.api.services import Services
 from ingest_platform.domain.errors import Unavailable
+from ingest_platform.domain.feed import FeedGauge
 from ingest_platform.storage import limits
-from ingest_platform.storage.gauges import FeedGauges, read_gauges
-from ingest_platform.storage.ledger import Transaction
+from ingest_platform.storage.gauges import READ_SECONDS_MAX, FeedGauges, read_gauges
+from ingest_platform.storage.ledger import Transaction, within
 
 # The figures are sums over all jobs; scrapers that come more often than this share one reading.
 GAUGES_KEPT_SECONDS = 5.0
@@ -29,6 +30,7 @@ class HealthRoutes:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._gauges: list[FeedGauges] = []
+        self._own_gauges: list[FeedGauge] = []
         self._gauges_read_at = float("-inf")
 
     async def healthz(self, _: Call) -> Reply:
@@ -47,15 +49,18 @@ class HealthRoutes:
         now = time.monotonic()
         if now - self._gauges_read_at >= GAUGES_KEPT_SECONDS:
             try:
-                self._gauges = await self._services.read(self._read)
+                self._gauges, self._own_gauges = await self._services.read(self._read)
             except Unavailable:
-                self._gauges = []
+                self._gauges, self._own_gauges = [], []
             self._gauges_read_at = now
-        text = self._services.metrics.text(self._gauges)
+        text = self._services.metrics.text(self._gauges, self._own_gauges)
         return Reply(status=200, body=text, content_type=metrics.CONTENT_TYPE)
 
-    def _read(self, tx: Transaction) -> list[FeedGauges]:
-        return read_gauges(tx, tuple(feed.name for feed in self._services.feeds))
+    def _read(self, tx: Transaction) -> tuple[list[FeedGauges], list[FeedGauge]]:
+        feeds = self._services.feeds
+        gauges = read_gauges(tx, tuple(feed.name for feed in feeds))
+        with within(tx, seconds_max=READ_SECONDS_MAX):
+            return gauges, [gauge for feed in feeds if feed.gauges is not None for gauge in feed.gauges(tx)]
 
 
 def routes(services: Services) -> list[ApiRoute]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ingest_platform.domain.feed import FeedGauge
 from ingest_platform.storage.gauges import FeedGauges
 
 # From a healthy accept (1 ms) to the limit of a request that waits for a database that is away (2 s) and long polls.
@@ -52,12 +53,12 @@ class Metrics:
         jobs.inc()
         size_in_all.inc(size)
 
-    def text(self, feeds: Sequence[FeedGauges]) -> bytes:
-        """Write everything; the ledger's figures are of all processes."""
-        return generate_latest(self._registry) + generate_latest(_ledger_registry(feeds))
+    def text(self, feeds: Sequence[FeedGauges], own: Sequence[FeedGauge] = ()) -> bytes:
+        """Write everything; the ledger's figures, and those that are feeds' own, are of all processes."""
+        return generate_latest(self._registry) + generate_latest(_ledger_registry(feeds, own))
 
 
-def _ledger_registry(feeds: Sequence[FeedGauges]) -> CollectorRegistry:
+def _ledger_registry(feeds: Sequence[FeedGauges], own: Sequence[FeedGauge]) -> CollectorRegistry:
     registry = CollectorRegistry()
     jobs = Gauge("ingest_jobs", "Jobs by feed and state.", ["feed", "state"], registry=registry)
     oldest = Gauge(
@@ -70,4 +71,8 @@ def _ledger_registry(feeds: Sequence[FeedGauges]) -> CollectorRegistry:
             jobs.labels(each.feed, state).set(count)
         for outcome, count in each.records.items():
             records.labels(each.feed, outcome).set(count)
+    for gauge in own:
+        told = Gauge(gauge.name, gauge.title, gauge.labels, registry=registry)
+        for values, number in gauge.values.items():
+            told.labels(*values).set(number)
     return registry

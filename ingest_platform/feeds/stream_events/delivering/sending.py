@@ -4,6 +4,8 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -13,10 +15,12 @@ from ingest_platform.domain.errors import WarehouseFault
 from ingest_platform.domain.timestamps import format_instant
 from ingest_platform.feeds.stream_events.delivering import deliveries, health
 from ingest_platform.feeds.stream_events.delivering.deliveries import Claimed, Ending
+from ingest_platform.feeds.stream_events.delivering.health import To
 from ingest_platform.feeds.stream_events.delivering.items import Placed, read_items, read_pieces
 from ingest_platform.feeds.stream_events.delivering.opening import Entry
 from ingest_platform.feeds.stream_events.delivering.retrying import Attempt, Patience, ending_of, given_up
 from ingest_platform.feeds.stream_events.destinations.destination import (
+    MIB,
     Batch,
     DeliveryFailed,
     Destination,
@@ -29,8 +33,35 @@ log = structlog.get_logger(__name__)
 
 # Batches that are read at once, as the engine has two threads and the loads want them too.
 READ_AT_ONCE = 2
+# Of the documents that all deliveries of one process have in memory. A destination's first delivery is never kept
+# waiting for those of others, which may be slow.
+BYTES_MAX = 256 * MIB
 # After a fault of the lake, times the attempts.
 FAULT_SECONDS, FAULT_SECONDS_MAX = 2.0, 60.0
+
+
+class Room:
+    """Memory for the documents of deliveries."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._taken: Counter[To] = Counter()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, to: To, size: int) -> Generator[None]:
+        """Take room for a delivery to a destination; wait for it, unless the destination has none yet."""
+        # One that is empty takes a place all the same.
+        size = max(1, size)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken[to] or self._taken.total() + size <= self._bytes_max)
+            self._taken[to] += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken[to] -= size
+                self._changed.notify_all()
 
 
 class Sender:
@@ -40,6 +71,7 @@ class Sender:
         self._warehouse = warehouse
         self._patience = patience
         self._reading = threading.Semaphore(READ_AT_ONCE)
+        self._room = Room(BYTES_MAX)
 
     def deliver(self, ledger: Ledger, claimed: Claimed, entry: Entry, destination: Destination) -> Counter[str]:
         """Send a delivery once and keep how it went: events by what became of them.
@@ -50,11 +82,15 @@ class Sender:
             fixed = claimed if claimed.fixed else self._fixed(ledger, claimed, destination)
             if fixed is None:
                 return Counter()
-            with self._reading:
-                items = read_items(self._warehouse, fixed)
+            with self._room.taken(fixed.to, fixed.bytes):
+                return self._deliver(ledger, fixed, entry, destination)
         except WarehouseFault as fault:
             self._put_back(ledger, claimed, str(fault))
             return Counter()
+
+    def _deliver(self, ledger: Ledger, fixed: Claimed, entry: Entry, destination: Destination) -> Counter[str]:
+        with self._reading:
+            items = read_items(self._warehouse, fixed)
         ending = given_up(fixed, items, patience=self._patience)
         if ending is not None:
             return _keep(ledger, fixed, ending)
