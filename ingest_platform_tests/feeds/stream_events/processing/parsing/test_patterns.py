@@ -1,5 +1,7 @@
 """A pattern that could not be used is refused when it is declared, and the reason is told."""
 
+from pathlib import Path
+
 import pytest
 
 from ingest_platform.feeds.stream_events.processing.parsing.grok_patterns import PATTERNS
@@ -44,3 +46,8 @@ def test_a_pattern_that_cannot_be_used_is_refused_with_the_reason(kind: str, pat
 @pytest.mark.parametrize(("kind", "pattern"), [("json", None), ("regex", "(?<a>x)|y"), ("grok", "%{WORD:a.b} 100%")])
 def test_a_pattern_that_can_be_used_is_not_refused(kind: str, pattern: str | None) -> None:
     assert check_pattern(kind, pattern) is None
+
+
+def test_every_pattern_that_is_known_is_documented() -> None:
+    documented = (Path(__file__).parents[5] / "docs" / "parsing.md").read_text(encoding="utf-8")
+    assert [name for name in PATTERNS if f"`{name}`" not in documented] == []
