@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ingest_platform.domain.errors import Fault, Unavailable
-from ingest_platform.feeds.stream_events.destinations import objects
+from ingest_platform.feeds.stream_events.destinations import objects, s3
 from ingest_platform.feeds.stream_events.destinations.connecting import Deadline
 from ingest_platform.feeds.stream_events.destinations.destination import (
     MIB,
@@ -87,10 +87,17 @@ class Files:
         except Unavailable:
             raise Transient("there is no room for more data at the moment") from None
         except (Fault, OSError) as fault:
-            raise Transient(f"the store of files: {fault}") from fault
+            raise Transient(f"not written: {_reason(fault)}") from fault
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
+
+
+def _reason(fault: Exception) -> str:
+    """Say what was wrong, without where the platform keeps its files: reasons are shown to clients."""
+    cause = fault if isinstance(fault, OSError) else fault.__cause__
+    words = cause.strerror if isinstance(cause, OSError) else None
+    return words if words and "AWS Error" not in words else s3.reason_of(str(fault))
 
 
 def _open(body: Body, site: Site) -> Files:

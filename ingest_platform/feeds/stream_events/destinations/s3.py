@@ -109,7 +109,7 @@ class Bucket:
             with store.open_output_stream(where, metadata={"Content-Type": "application/octet-stream"}) as stream:
                 stream.write(content)
         except OSError as error:
-            raise Transient(f"not stored: {_reason(str(error))}") from None
+            raise Transient(f"not stored: {reason_of(str(error))}") from None
 
     def _opened(self) -> _Store:
         self._vet()
@@ -159,7 +159,7 @@ def open_bucket(body: Body, rules: OutboundRules) -> Bucket:
     )
 
 
-def _reason(said: str) -> str:
+def reason_of(said: str) -> str:
     """Say what the store has said, without the rest of Arrow's words: those have parts of the request in them."""
     found = _AWS_ERROR.search(said)
     word = found[1] if found else ""

@@ -89,8 +89,10 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_can_be_seen(tmp_path: Path)
 
 def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "exports").write_text("a file")
-    with pytest.raises(Transient):
+    with pytest.raises(Transient) as told:
         opened(BODY, tmp_path).send(batch([item(1)]))
+    assert told.value.reason.startswith("not written: ")
+    assert str(tmp_path) not in told.value.reason
 
 
 def test_there_is_an_end_to_one_attempt_although_every_event_is_a_partition(
@@ -139,5 +141,6 @@ def test_where_the_platform_has_a_bucket_files_lie_in_it(tmp_path: Path) -> None
         with blobs.open(key) as source:
             assert json.loads(source.read())["source"] == "a b"
         assert not isinstance(blobs, LocalBlobs)
-    with pytest.raises(Transient):
+    with pytest.raises(Transient) as told:
         destination.send(batch([item(1)]))
+    assert told.value.reason == "not written: the store is away"
