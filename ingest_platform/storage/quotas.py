@@ -47,6 +47,16 @@ class Usage:
     seconds_left: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthUsage:
+    """What a workspace has used of a feed's quota in the present month; the limit is None if there is none."""
+
+    workspace: str
+    period: str
+    used: int
+    limit: int | None
+
+
 _LIMIT: LiteralString = """
     SELECT name AS workspace, coalesce((quotas ->> %(feed)s)::bigint, -1) AS most,
            to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') AS period
@@ -158,3 +168,21 @@ def usage(tx: Transaction, *, workspace: str, feed: str) -> Usage:
         ).fetchone()
     assert found is not None, workspace
     return found
+
+
+def month_usages(tx: Transaction, *, feed: str) -> list[MonthUsage]:
+    """List what stands this month for every workspace that has a limit or has used something, by name."""
+    with tx.cursor(row_factory=class_row(MonthUsage)) as cursor:
+        return cursor.execute(
+            """
+            WITH month AS (SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') AS period)
+            SELECT name AS workspace, month.period, coalesce(used, 0) AS used,
+                   CASE WHEN (quotas ->> %(feed)s)::bigint >= 0 THEN (quotas ->> %(feed)s)::bigint END AS "limit"
+            FROM workspaces CROSS JOIN month
+            LEFT JOIN quota_usage AS known
+                ON known.workspace = name AND known.feed = %(feed)s AND known.period = month.period
+            WHERE (quotas ->> %(feed)s)::bigint >= 0 OR used > 0
+            ORDER BY name
+            """,
+            {"feed": feed},
+        ).fetchall()

@@ -5,6 +5,7 @@ from ingest_platform.feeds.datasets.applied import keep
 from ingest_platform.feeds.datasets.contract import EXAMPLE_FIELDS, NAME, contract_of
 from ingest_platform.feeds.datasets.dataset_look import TOUCHED
 from ingest_platform.feeds.datasets.load import table_of
+from ingest_platform.feeds.datasets.quota_figures import quota_gauges, quota_standing
 from ingest_platform.feeds.datasets.registry import DESCRIPTION_CHARACTERS_MAX, NAME_PATTERN, TEXT_PATTERN
 from ingest_platform.feeds.datasets.shapes import find_shape
 
@@ -22,6 +23,8 @@ FEED = Feed(
     shapes=find_shape,
     aspects=(TOUCHED,),
     quota=True,
+    gauges=quota_gauges,
+    standing=quota_standing,
     kinds=(
         DeclaredKind(
             section="datasets",
