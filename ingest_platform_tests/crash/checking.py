@@ -1,7 +1,7 @@
 """Whether the promises were kept in a trial: the clients' journal against what is there afterwards.
 
-What must be true of issues is `issues.py`'s. Pure: it gets values and returns violations in words, each beginning with
-the promise's number in `design.md`.
+What must be true of issues is said in `issues.py`, of datasets in `datasets.py`. Pure: it gets values and returns
+violations in words, each beginning with the promise's number in `design.md`.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
+from ingest_platform_tests.crash.datasets import wrong_reply, wrong_rows
 from ingest_platform_tests.crash.issues import wrong_issues
 from ingest_platform_tests.crash.journal import FACTOR, Afterwards, Family, Form, Item, Journal, Sending, Shown
 
@@ -31,6 +32,7 @@ def violations(journal: Journal, after: Afterwards) -> list[str]:
         *_wrong_order(senders),
         *_wrong_points(senders, jobs, after),
         *wrong_issues(senders, jobs, after),
+        *wrong_rows(senders, jobs, after),
         *(f"1: the issue {issue_id} was acknowledged and could not be read" for issue_id in sorted(journal.unread)),
         *_halves_seen(journal, senders),
         *(f"5: the file {name} is not archived exactly once" for name in after.not_archived_once),
@@ -103,8 +105,11 @@ def _wrong_tally(sending: Sending, job: Shown, after: Afterwards) -> Iterator[st
         yield f"3: {where} tells {told}, sent were {good} good and {len(bad)} bad records"
     if sum(counts[fate] or 0 for fate in FATES) != good:
         yield f"3: {where}: the fates {dict(counts)} do not add up to {good}"
-    if sending.marked and counts["created"] != good:
+    if (sending.marked or sending.family is Family.DATASETS) and counts["created"] != good:
         yield f"8: {where} created {counts['created']} of {good} records that nobody else sent"
+    if sending.family is Family.DATASETS:
+        yield from wrong_reply(sending, where=where)
+        return
     if sending.family is Family.ISSUES:
         yield from _wrong_reply(sending, job, after, where=where)
         return

@@ -24,11 +24,11 @@ RETRY_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 # In flight, too many requests, not available now: to be sent again with the same key.
 _RETRIED = frozenset({409, 429, 503})
+_FAMILIES = {"issues": Family.ISSUES, "datasets": Family.DATASETS}
 
 
 def _where(job: Shown) -> str:
-    family = Family.ISSUES if job["family"] == "issues" else Family.READINGS
-    return f"{family.jobs_path}/{job['id']}"
+    return f"{_FAMILIES.get(str(job['family']), Family.READINGS).jobs_path}/{job['id']}"
 
 
 class Clients:
@@ -57,6 +57,8 @@ class Clients:
         while time.monotonic() < deadline:
             response = self._post(sending)
             if response is not None and response.status_code == httpx.codes.ACCEPTED:
+                if sending.family is Family.DATASETS:
+                    sending.location = response.headers["Location"]
                 sending.answer, sending.acked_at = response.content, time.monotonic()
                 return
             if response is not None and response.status_code not in _RETRIED:
@@ -76,7 +78,7 @@ class Clients:
             return None
 
     def _drop(self, sending: Sending) -> None:
-        folder = self._data_dir / "landing" / self.workspace / sending.family.folder
+        folder = self._data_dir / "landing" / self.workspace / sending.family.folder / sending.target
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{sending.name}.part"
         unfinished.write_bytes(sending.content)
@@ -157,7 +159,7 @@ class Clients:
             job_id = sending.job_id
             if job_id is not None and job_id not in self.journal.first_ends:
                 answer = self._try_get(f"{sending.family.jobs_path}/{job_id}")
-                if answer is not None and answer["status"] in ENDED_WORDS:
+                if answer is not None and answer.get("status", answer.get("state")) in ENDED_WORDS:
                     self.journal.first_ends[job_id] = answer
 
     def _try_get(self, path: str, **parameters: str | int) -> Shown | None:
@@ -232,6 +234,8 @@ class Clients:
             repeated_keys=lake.repeated_keys,
             repeated_issues=lake.repeated_issues,
             kept_records=lake.kept_records,
+            rows=lake.rows,
+            quota_used=lake.quota_used,
             replays=replays,
             not_archived_once=self._not_archived_once(),
         )

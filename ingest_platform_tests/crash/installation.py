@@ -20,11 +20,15 @@ import psutil
 import psycopg
 
 from ingest_platform.domain.errors import Fault
+from ingest_platform.feeds.datasets import FEED as DATASETS
+from ingest_platform.feeds.datasets import registry
+from ingest_platform.feeds.datasets.shapes import shape_of
 from ingest_platform.feeds.issues.load import TABLE as ISSUES
 from ingest_platform.feeds.machine_data.load import TABLE as READINGS
-from ingest_platform.storage import catalog, embedded, keys, workspaces
+from ingest_platform.storage import catalog, embedded, keys, quotas, workspaces
 from ingest_platform.storage.ledger import Ledger, migrate
 from ingest_platform.storage.warehouse import Warehouse, records_of, rows_of
+from ingest_platform_tests.crash.datasets import FIELDS, Row
 from ingest_platform_tests.crash.journal import FACTOR, MARKED, OVERLAPPING
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +41,11 @@ NEVER = "never"
 # The trials alone make this load; beyond it, others do.
 LOAD_PER_CORE = 3.0
 PATIENCE_MAX = 4.0
-SCOPES = ("machine-data:write", "machine-data:read", "jobs:read", "ingest:write", "issues:read", "patterns:read")
+SCOPES = (
+    *("machine-data:write", "machine-data:read", "jobs:read", "ingest:write", "issues:read", "patterns:read"),
+    "datasets:write",
+)
+PROJECT = "shop"
 
 
 class NotInTime(AssertionError):
@@ -155,12 +163,15 @@ def _status(pid: int) -> str:
 class Lake:
     """What the lake itself has of a workspace: keys with two rows; records that are kept, and their different places.
 
-    `repeated_keys` are data points with more than one value at one instant.
+    `repeated_keys` are data points with more than one value at one instant, `rows` those of the workspace's dataset.
+    `quota_used` is what the ledger has counted of them.
     """
 
     repeated_keys: int
     repeated_issues: int
     kept_records: tuple[int, int]
+    rows: Sequence[Row] = ()
+    quota_used: int = 0
 
 
 class Installation:
@@ -293,10 +304,23 @@ class Installation:
         with Ledger(self.server.url, application="crash-test") as ledger, ledger.transaction() as tx:
             tx.execute("SET LOCAL synchronous_commit = on")
             workspaces.put(
-                tx, workspaces.Workspace(name=name, rate_limits=dict.fromkeys(("machine_data", "issues"), 1_000_000))
+                tx,
+                workspaces.Workspace(
+                    name=name,
+                    projects=(PROJECT,),
+                    rate_limits=dict.fromkeys(("machine_data", "issues", "datasets"), 1_000_000),
+                ),
             )
             catalog.put(tx, [site, *configs])
-            return keys.issue(tx, keys.NewKey(workspace=name, scopes=SCOPES)).token
+            return keys.issue(tx, keys.NewKey(workspace=name, project=PROJECT, scopes=SCOPES)).token
+
+    def make_dataset(self, workspace: str) -> str:
+        """Make the default dataset of a workspace's project; returns its id."""
+        with Ledger(self.server.url, application="crash-test") as ledger, ledger.transaction() as tx:
+            tx.execute("SET LOCAL synchronous_commit = on")
+            made = registry.default_or_new(tx, workspace=workspace, project=PROJECT)
+            registry.register_schema(tx, made, FIELDS)
+            return str(made.id)
 
     def look_into_lake(self, workspace: str) -> Lake:
         """Look for what no answer of the API shows."""
@@ -322,11 +346,27 @@ class Installation:
 
         kept = f"SELECT count(*), count(DISTINCT (job_id, record_index)) FROM {records_of(ISSUES)} WHERE workspace = ?"
         records, places = told(kept)
+        rows, used = self._look_at_dataset(workspace)
         return Lake(
             repeated_keys=told(repeated(READINGS.name, "machine_data_point_config_id, timestamp"))[0],
             repeated_issues=told(repeated(ISSUES.name, "source_key, external_id"))[0],
             kept_records=(records, places),
+            rows=rows,
+            quota_used=used,
         )
+
+    def _look_at_dataset(self, workspace: str) -> tuple[list[Row], int]:
+        with Ledger(self.server.url, application="crash-test") as ledger, ledger.connection() as tx:
+            dataset = registry.default_of(tx, workspace=workspace, project=PROJECT)
+            used = quotas.usage(tx, workspace=workspace, feed=DATASETS.name).used
+        shape = None if dataset is None else shape_of(dataset)
+        if shape is None:
+            return [], used
+        self.warehouse.ensure([shape.table])
+        found = self.warehouse.query(
+            f"SELECT __job_id, __record_index, amount, country FROM {rows_of(shape.table.name)}"
+        ).to_pydict()
+        return list(zip(*found.values(), strict=True)), used
 
     def close(self) -> None:
         """End all."""

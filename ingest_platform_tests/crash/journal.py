@@ -39,6 +39,8 @@ class Family(Enum):
 
     READINGS = ("/v1/machine-data/import-jobs", "/v1/machine-data/import-jobs", "machine-data")
     ISSUES = ("/v1/ingest/batch", "/v1/ingest/status", "issues")
+    # Of the project's default dataset.
+    DATASETS = ("/datasets/batch?on_error=continue", "/v1/jobs", "datasets")
 
     def __init__(self, path: str, jobs_path: str, folder: str) -> None:
         self.path = path
@@ -93,6 +95,8 @@ class Sending:
     content: bytes
     name: str = ""
     family: Family = Family.READINGS
+    # The dataset that a file is for.
+    target: str = ""
     marked: bool = False
     # Its bytes were taken from the platform while they waited: nothing can be stored of it, and its job must say so.
     lost: bool = False
@@ -101,11 +105,15 @@ class Sending:
     first_sent: float | None = None
     acked_at: float | None = None
     answer: bytes | None = None
+    # Where its job is asked for, for a family whose answers do not name it.
+    location: str = ""
 
     @property
     def job_id(self) -> str | None:
         """The job that answers for it, as the client was told."""
-        return None if self.answer is None else json.loads(self.answer)["job_id"]
+        if self.answer is None:
+            return None
+        return self.location.rpartition("/")[2] if self.location else json.loads(self.answer)["job_id"]
 
     @property
     def good(self) -> list[Record]:
@@ -132,6 +140,9 @@ class Afterwards:
     # In the lake itself: issues with more than one row; records that are kept, and their different places.
     repeated_issues: int = 0
     kept_records: tuple[int, int] = (0, 0)
+    # Of a dataset: where each row's record was sent, and what it says; and what is counted of the quota.
+    rows: Sequence[tuple[str, int, float, str]] = ()
+    quota_used: int = 0
     # Answers to the same bytes under the same key, sent again: (number, status, body).
     replays: Sequence[tuple[int, int, bytes]] = ()
     # Files that were dropped and lie neither in the archive nor in quarantine, or in more than one place there.

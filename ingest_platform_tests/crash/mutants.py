@@ -11,12 +11,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ingest_platform.domain.crashpoint import reach
+from ingest_platform.domain.errors import Exceeded
 from ingest_platform.feeds.issues.patterns import Book
 from ingest_platform.pipeline import load
 from ingest_platform.pipeline.land import Lander, Landing
-from ingest_platform.storage import jobs, outcomes
+from ingest_platform.storage import jobs, outcomes, quota_decisions
 from ingest_platform.storage.jobs import Accepted
 from ingest_platform.storage.ledger import Transaction
+from ingest_platform.storage.quotas import Demand
 
 _FENCED = "jobs.fence = %(fence)s AND jobs.load_id = %(load_id)s AND jobs.state = 'processing'"
 
@@ -84,6 +86,18 @@ def patternless() -> None:
     Book.assign = leave
 
 
+def counted_again() -> None:
+    """Count the records of a file whenever it is worked, and not only once."""
+    decide_once = quota_decisions.decide_once
+
+    def decide_again(tx: Transaction, demand: Demand, *, job_id: str, say: Callable[[Exceeded], str]) -> str | None:
+        tx.execute("DELETE FROM quota_decisions WHERE job_id = %s", (job_id,))
+        return decide_once(tx, demand, job_id=job_id, say=say)
+
+    quota_decisions.decide_once = decide_again
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
-    mutant.__name__: mutant for mutant in (no_fence, torn_settle, forgetful_load, early_answer, no_fsync, patternless)
+    mutant.__name__: mutant
+    for mutant in (no_fence, torn_settle, forgetful_load, early_answer, no_fsync, patternless, counted_again)
 }

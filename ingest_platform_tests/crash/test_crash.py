@@ -104,6 +104,11 @@ DEFECTS = {
         trial=Trial(who=Who.WORKER, point="load.staged", issues=True, seed=970),
         promise="8",
     ),
+    "a file that is counted again": Defect(
+        planted=_in_workers("counted_again"),
+        trial=Trial(who=Who.BOTH_WORKERS, point="load.staged", datasets=True, files=True, seed=980),
+        promise="8",
+    ),
 }
 ATTEMPTS_MAX = 3
 

@@ -10,6 +10,7 @@ from enum import Enum, unique
 
 from ingest_platform_tests.crash.checking import violations
 from ingest_platform_tests.crash.clients import RECOVERY_SECONDS_MAX, Clients
+from ingest_platform_tests.crash.datasets import Seller
 from ingest_platform_tests.crash.installation import (
     LEASE_SECONDS,
     NEVER,
@@ -62,6 +63,8 @@ class Trial:
     only_garbage: bool = False
     # Issues are sent; nothing else, unless the moment is any.
     issues: bool = False
+    # Records of a dataset are sent; nothing else, unless the moment is any. As files only, if there are files.
+    datasets: bool = False
     # What was accepted still waits when everything dies.
     backlog: bool = False
     # The blob of a submission is deleted while it waits.
@@ -72,14 +75,15 @@ class Trial:
         how = "pause" if self.pause else "kill"
         where = f"{self.point}:{self.nth}" if self.point else "any moment"
         extra = ["by environment"] * self.by_environment + ["only garbage"] * self.only_garbage
-        extra += ["with issues"] * self.issues
+        extra += ["with issues"] * self.issues + ["with datasets"] * self.datasets
         extra += ["with a backlog"] * self.backlog + ["with a blob lost"] * self.lost_blob
         return " ".join([how, self.who.value, "at", where, *extra, f"seed {self.seed}"])
 
 
 def matrix() -> list[Trial]:
     """List the trials of the suite."""
-    return [trial for trials in (_at_points(), _at_any_moment(), _pauses(), _with_issues()) for trial in trials]
+    parts = (_at_points(), _at_any_moment(), _pauses(), _with_issues(), _with_datasets())
+    return [trial for trials in parts for trial in trials]
 
 
 def _at_points() -> Iterator[Trial]:
@@ -137,6 +141,20 @@ def _with_issues() -> Iterator[Trial]:
     yield Trial(who=Who.ALL, backlog=True, issues=True, seed=650)
 
 
+def _with_datasets() -> Iterator[Trial]:
+    """List what appending and quotas add to the path, and the door of datasets."""
+    for seed, point in enumerate(("land.before_commit", "land.before_reply"), start=700):
+        yield Trial(who=Who.API, point=point, nth=2, datasets=True, seed=seed)
+    yield Trial(who=Who.WORKER, point="load.merged", datasets=True, seed=710)
+    yield Trial(who=Who.BOTH_WORKERS, point="load.after_commit", datasets=True, seed=711)
+    # Files are counted before they are stored, and what was counted is forgotten when they end.
+    yield Trial(who=Who.BOTH_WORKERS, point="load.staged", datasets=True, files=True, seed=712)
+    yield Trial(who=Who.BOTH_WORKERS, point="settle.before_commit", datasets=True, files=True, seed=713)
+    yield Trial(who=Who.WORKER, point="load.before_commit", pause=True, datasets=True, seed=720)
+    yield Trial(who=Who.POSTGRES, datasets=True, seed=730)
+    yield Trial(who=Who.ALL, backlog=True, datasets=True, seed=740)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a trial showed."""
@@ -151,10 +169,11 @@ class Result:
 class Writers:
     """Who makes the submissions of a trial."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, dataset: str) -> None:
         self.readings = Writer(seed)
         # Numbers are of all submissions of a trial.
         self.issues = Reporter(seed, first=10_000)
+        self.sales = Seller(seed, first=20_000, dataset=dataset)
 
 
 def run(installation: Installation, trial: Trial, *, name: str) -> Result:
@@ -196,7 +215,8 @@ def await_settled(installation: Installation, clients: Clients) -> None:
 
 
 def _strike(installation: Installation, trial: Trial, clients: Clients) -> None:
-    writer, chance = Writers(trial.seed), random.Random(trial.seed)
+    dataset = installation.make_dataset(clients.workspace) if trial.datasets else ""
+    writer, chance = Writers(trial.seed, dataset=dataset), random.Random(trial.seed)
     victims = _victims(installation, trial, chance)
     if trial.backlog:
         _send_backlog(installation, trial, clients, writer)
@@ -331,8 +351,10 @@ def _send_round(clients: Clients, writers: Writers, trial: Trial) -> None:
         return
     if trial.issues:
         _send_issues(clients, writers.issues, trial)
-        if trial.point is not None:
-            return
+    if trial.datasets:
+        _send_sales(clients, writers.sales, trial)
+    if (trial.issues or trial.datasets) and trial.point is not None:
+        return
     clients.begin_sending([writer.overlapping() for _ in range(4)])
     clients.begin_sending([writer.overlapping(), writer.overlapping(Form.NDJSON), writer.marked()])
     if trial.uploads and not clients.uploaded:
@@ -347,6 +369,15 @@ def _send_issues(clients: Clients, reporter: Reporter, trial: Trial) -> None:
         clients.begin_sending([reporter.batch() for _ in range(4)])
     if trial.files:
         clients.begin_sending([reporter.batch(Form.FILE, size=60) for _ in range(2)])
+
+
+def _send_sales(clients: Clients, seller: Seller, trial: Trial) -> None:
+    if trial.files:
+        file = seller.batch(Form.FILE, size=60)
+        clients.begin_sending([file, seller.batch(Form.FILE, size=60), seller.copy_of(file)])
+        return
+    for _ in range(2):
+        clients.begin_sending([seller.batch() for _ in range(4)])
 
 
 def _marked_file(writer: Writer) -> Sending:
