@@ -170,3 +170,10 @@ def test_the_first_start_declares_a_stream_with_files_as_destinations(ledger: Le
     with ledger.transaction() as tx:
         types = [entry.body["type"] for entry in catalog.current(tx, workspace="demo", kind="destinations")]
     assert types == ["files", "files"]
+
+
+def test_the_documented_declaration_is_right(applied: Apply) -> None:
+    document = Path(__file__).parents[3] / "docs" / "streams.md"
+    text = document.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    changes = applied(f"{text}workspaces: [{{name: acme}}]\n")
+    assert [change.sign.name for change in changes] == ["CREATED"] * 4

@@ -24,7 +24,7 @@ def read_mask(place: Place) -> Mask | None:
         return _regex(place, found, field, before=before)
     if "replacement" in found:
         found["replacement"].wrong(f"belongs to regex; {how.value} has none")
-    detector = _detector(place, found, how)
+    detector = _detector(place, found)
     if len(place.faults) > before:
         return None
     return Mask(field=field, detector=detector, how=how, keep_last=keep_last)
@@ -38,7 +38,7 @@ def _keep_last(found: dict[str, Place], how: How | None) -> int | None:
     return found["keep_last"].whole(least=0, most=KEEP_LAST_MAX) if "keep_last" in found else PARTIAL_KEEPS
 
 
-def _detector(place: Place, found: dict[str, Place], how: How) -> Detector | None:
+def _detector(place: Place, found: dict[str, Place]) -> Detector | None:
     """Read what is looked for anywhere in the event; there must be that, or a field."""
     if ("field" in found) == ("pattern" in found):
         said = "must have" if "field" not in found else "can't have both;"
@@ -46,8 +46,6 @@ def _detector(place: Place, found: dict[str, Place], how: How) -> Detector | Non
         return None
     if "pattern" not in found:
         return None
-    if how is How.DROP:
-        found["how"].wrong("drop takes a field away, and a pattern has none; use redact, partial or hash")
     return found["pattern"].word(Detector)
 
 

@@ -150,8 +150,8 @@ EnrichStep = SetStep | LookupStep | RenameStep | DeriveStep | DropStep
 class Mask:
     """Mask the values of a field, or what a detector finds anywhere in the event: exactly one of the two is given.
 
-    `keep_last` (characters) belongs to `partial`. With `regex`, what `pattern` finds in the field's text becomes
-    `replacement`.
+    `drop` takes a field away, and of a text what a detector finds. `keep_last` (characters) belongs to `partial`. With
+    `regex`, what `pattern` finds in the field's text becomes `replacement`.
     """
 
     field: Path | None = None
