@@ -154,6 +154,43 @@ def test_apply_prints_what_changes_and_reports_mistakes(ingest: Ingest, tmp_path
     assert f"{file}:1: sites[0].name" in wrong.err
 
 
+STREAM = """
+workspace: acme
+streams:
+  - id: payments
+    name: payments
+    routes:
+      rules:
+        - {name: errors, when: 'event.level == "ERROR"', to: [siem]}
+destinations:
+  siem: {type: splunk_hec, url: https://splunk.example:8088, token: '${SPLUNK_TOKEN}'}
+"""
+SAMPLES = """\
+{"timestamp": "2026-05-06T10:15:30Z", "source": "api", "event": {"level": "ERROR"}}
+{"timestamp": "2026-05-06T10:15:30Z", "source": "api", "event": {"level": "INFO"}}
+{"source": "api"}
+"""
+
+
+def test_a_stream_is_tried_on_samples_without_a_database(ingest: Ingest, tmp_path: Path) -> None:
+    declared, samples = tmp_path / "streams.yaml", tmp_path / "samples.ndjson"
+    declared.write_text(STREAM)
+    samples.write_text(SAMPLES)
+    arguments = ("streams", "test", str(declared), "--events", str(samples))
+    said = ingest(*arguments, INGEST_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert said.code == 0, said.err
+    assert said.out.startswith("event 0: routed to siem (weight 1)\n  rule errors takes it\nevent 1: dropped\n")
+    assert said.out.endswith("3 events: 1 dropped, 1 rejected, 1 routed, 1 to siem\n")
+    told = json.loads(ingest(*arguments, "--json").out)
+    assert [each["decision"] for each in told["events"]] == ["routed", "dropped", "rejected"]
+    declared.write_text(STREAM.replace('"ERROR"', "").replace("streams:", "stream:"))
+    assert ingest(*arguments).code == 1
+    declared.write_text(STREAM.replace('"ERROR"', ""))
+    said = ingest(*arguments)
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith(f"{declared}:8: streams[0].routes.rules[0].when: column ")
+
+
 @pytest.mark.parametrize(
     ("family", "name", "content"),
     [

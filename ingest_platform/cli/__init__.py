@@ -14,6 +14,7 @@ COMMANDS = {
     "migrate": ("parts", "Bring the database to this version."),
     "doctor": ("doctor", "Check the installation and say how to mend it."),
     "apply": ("apply", "Declare workspaces, sites, configs … from YAML."),
+    "streams": ("streams", "Try a stream on sample events before it is applied."),
     "keys": ("keys", "Create, list, rotate and revoke keys."),
     "jobs": ("jobs", "List, show and watch jobs."),
     "load": ("load", "Send a file through the same path and wait."),

@@ -42,12 +42,13 @@ def apply(output: Output, settings: Settings, *, files: Sequence[Path], more: Se
                 ledger, [*files, *more], feeds=discover(), dry_run=dry_run, read_variable=read_variable
             )
         except WronglyDeclared as wrong:
-            return _tell_mistakes(output, wrong)
+            return tell_mistakes(output, wrong)
     _tell_changes(output, changes, dry_run=dry_run)
     return 0
 
 
-def _tell_mistakes(output: Output, wrong: WronglyDeclared) -> int:
+def tell_mistakes(output: Output, wrong: WronglyDeclared) -> int:
+    """Tell every mistake of a declaration; the exit code."""
     output.give({"error": {"type": "wrongly_declared", "mistakes": wrong.mistakes}})
     if not output.as_json:
         for mistake in wrong.mistakes:
