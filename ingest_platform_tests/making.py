@@ -45,8 +45,8 @@ def make_workspace(ledger: Ledger, name: str = "acme") -> str:
 
 
 def body_of(records: Iterable[object], *, envelope_key: str = "items") -> bytes:
-    """Write records as a client sends them."""
-    return json.dumps({envelope_key: list(records)}).encode()
+    """Write records as a client sends them: under a key, or, where there is none, as a bare array."""
+    return json.dumps({envelope_key: list(records)} if envelope_key else list(records)).encode()
 
 
 def new_job(body: bytes = b'{"items": []}', *, workspace: str = "acme", feed: str = "machine_data") -> NewJob:

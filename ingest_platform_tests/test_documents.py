@@ -1,11 +1,13 @@
 """What is written for people: it exists, its links lead somewhere, its commands and examples are real."""
 
+import dataclasses
 import json
 import re
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -138,14 +140,18 @@ def _working(platform: Platform) -> Iterator[None]:
                     platform, feed, day=None, run_id="run-1", linger_seconds=0.1, stop=ended.is_set, wait=ended.wait
                 )
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    services = [service for feed in discover() for service in feed.services]
+    works = [work, *(partial(service.run, platform, ended.is_set, ended.wait) for service in services)]
+    threads = [threading.Thread(target=each, daemon=True) for each in works]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join(timeout=30)
-        assert not thread.is_alive()
+        for thread in threads:
+            thread.join(timeout=30)
+            assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -208,9 +214,34 @@ def test_a_first_batch_of_issues_goes_as_their_readme_says(platform: Platform, c
     assert _steady(history) == _steady(*_blocks(reading, "json"))
 
 
+def test_a_first_event_goes_as_the_readme_of_streams_says(platform: Platform, checkout: Path) -> None:
+    section = _section(ROOT / "ingest_platform" / "feeds" / "stream_events" / "README.md", "A first event")
+    # The worker's files are where the section looks for them.
+    (checkout / "data" / "exports").mkdir()
+    sent, explained, delivered, _ = _answers(
+        dataclasses.replace(platform, data_dir=checkout / "data"), checkout, section
+    )
+    reply, told = _blocks(section, "json")
+    assert _steady(sent) == _steady(reply)
+    assert _without_deliveries(explained) == _without_deliveries(told)
+    exported, stats = _objects(delivered)
+    assert exported["document"] == _objects(told)[0]["event"]
+    assert stats["balanced"] is True
+
+
+def _without_deliveries(text: str) -> list[dict[str, object]]:
+    """Read explanations, of which a delivery may have begun or not."""
+    found = _steady(text)
+    for each in found:
+        assert isinstance(each["destinations"], list)
+        for destination in each["destinations"]:
+            destination["state"], destination["deliveries"] = "any", []
+    return found
+
+
 def _steady(text: str) -> list[dict[str, object]]:
     """Read JSON objects without what is another one each time: ids that are made anew, times, cursors, keys."""
-    text = re.sub(r"\b(ing_job|pat)_[0-9a-z]{26}\b", r"\1", text)
+    text = re.sub(r"\b(ing_job|pat|evt)_[0-9a-z]{26}\b", r"\1", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "now", text)
     return _objects(re.sub(r'("(?:next_cursor|by)":)"[^"]*"', r'\1"one"', text))
 

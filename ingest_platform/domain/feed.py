@@ -447,7 +447,8 @@ class Feed:
     """One kind of data.
 
     `folder` is its name in paths (`landing/<workspace>/<folder>/`), `job_prefix` begins its job ids, `envelope_key`
-    holds the records in a JSON body, `rate_per_minute` is the default rate limit of its routes by workspace.
+    holds the records in a JSON body (without one, "", an object is itself a record), `rate_per_minute` is the default
+    rate limit of its routes by workspace.
     `quota` is whether its accepted records count against a quota of the workspace's month.
     `kinds` is what records may refer to, resolved by `refer`. `write_scope` is needed to send. `derive` belongs to a
     folded table with derived columns, `aspects` are what it works out besides, `tasks` is what the feed does from time

@@ -30,7 +30,7 @@ def warm_up(place: Workplace, feed: Feed) -> None:
 def example_of(feed: Feed) -> Submission:
     """Make the submission that the contract's examples describe; it is nobody's."""
     record = {field.name: field.example for field in feed.contract.fields if field.example is not None}
-    body = json.dumps({feed.envelope_key: [record]}).encode()
+    body = json.dumps([record]).encode()
     return Submission(
         job_id=new_id(feed.job_prefix),
         seq=0,

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.submission import Encoding
-from ingest_platform.pipeline.records import DECODE_ERRORS, RECORD_BYTES_MAX
+from ingest_platform.pipeline.records import BLANKS, DECODE_ERRORS, RECORD_BYTES_MAX
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -98,6 +98,8 @@ def iter_lines(source: io.BufferedIOBase) -> Iterator[list[bytes]]:
 def split_document(document: bytes, envelope_key: str) -> list[bytes]:
     """Cut a JSON document (an array, or an object with one under the key) into its records' bytes.
 
+    Without a key (""), an object is itself a record.
+
     NaN, infinities and lone surrogates, none of which are JSON, are left to the records in which they stand. Raises
     Unreadable for whatever else is no such document.
 
@@ -115,6 +117,9 @@ def iter_document(document: bytes, envelope_key: str) -> Iterator[list[bytes]]:
 
 
 def _records_of(document: bytes, envelope_key: str) -> "Sequence[msgspec.Raw] | Sequence[bytes]":
+    first = _FIRST.match(document)
+    if not envelope_key and first and first[1] == b"{":
+        return [_alone(document)]
     try:
         return _split(document, envelope_key)
     except RecursionError:
@@ -124,6 +129,17 @@ def _records_of(document: bytes, envelope_key: str) -> "Sequence[msgspec.Raw] | 
         if tamed is None:
             raise _not_json(error) from None
     return _split_tamed(document, tamed, envelope_key)
+
+
+def _alone(document: bytes) -> bytes:
+    """Take a document that is one record. Raises Unreadable if it is no JSON, whatever harms only the record apart."""
+    try:
+        _whole(_tame(document) or document)
+    except RecursionError:
+        raise Unreadable("The JSON document is nested too deeply.", code="too_deep") from None
+    except DECODE_ERRORS as error:
+        raise _not_json(error) from None
+    return document.strip(BLANKS)
 
 
 def _split(document: bytes, envelope_key: str) -> Sequence[msgspec.Raw]:

@@ -62,6 +62,20 @@ def test_records_are_under_one_key(around: str) -> None:
     assert raised.value.code in {"duplicate_key", "invalid_json"}
 
 
+@pytest.mark.parametrize("record", ['{"a": [1]}', '{"a": NaN}', r'{"a": "\ud800"}', '{"": [1], "": [2]}', "{}"])
+def test_without_a_key_an_object_is_itself_a_record(record: str) -> None:
+    assert split_document(f"\ufeff \n{record}\r\n".encode(), "") == [record.encode()]
+    assert split_document(f"[{record}, {record}]".encode(), "") == [record.encode()] * 2
+
+
+@pytest.mark.parametrize(
+    "document", [b'{"a": 1} x', b'{"a": 1', b"7", b"", b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}"]
+)
+def test_without_a_key_what_is_no_json_document_can_not_be_read(document: bytes) -> None:
+    with pytest.raises(Unreadable):
+        split_document(document, "")
+
+
 def test_what_stands_beside_the_records_is_limited() -> None:
     with pytest.raises(Unreadable) as raised:
         split_document(b'{"items": [{}], "x": "' + b"x" * ENVELOPE_BYTES_MAX + b'"}', "items")

@@ -41,7 +41,7 @@ class IngestRoutes:
         judged = await self._judge(call, body, stream)
         if call.get("dry_run", bool):
             return json_reply(200, {**_shown(call, stream, judged, job_id=None), "dry_run": True})
-        return await self._land(call, stream, judged)
+        return await self._land(call, body, stream, judged)
 
     async def _judge(self, call: Call, body: bytes, stream: Standing) -> Judged:
         judge = judge_lines if call.content_type == NDJSON else judge_json
@@ -49,10 +49,10 @@ class IngestRoutes:
             return judge(body, stream)
         return await self._services.run(lambda: judge(body, stream))
 
-    async def _land(self, call: Call, stream: Standing, judged: Judged) -> Reply:
+    async def _land(self, call: Call, body: bytes, stream: Standing, judged: Judged) -> Reply:
         spool = self._intake.spool(job_id := self._intake.new_job_id(FEED))
         try:
-            await self._intake.keep(judged.body, spool)
+            await self._intake.keep(body, spool)
             taking = Taking.spooled(
                 FEED,
                 spool,

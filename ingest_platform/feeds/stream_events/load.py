@@ -29,18 +29,3 @@ TABLE = AppendTable(
     accepted_column="accepted_at",
     request_column="request_id",
 )
-# Until the pipeline is there to decide: events as they were sent.
-AS_SENT = AppendTable(
-    name="stream_events",
-    columns=(
-        Column(name="timestamp", type="TIMESTAMPTZ"),
-        Column(name="source", type="VARCHAR"),
-        Column(name="event", type="VARCHAR"),
-        Column(name="metadata", type="VARCHAR", nullable=True),
-    ),
-    day_column="timestamp",
-    id_column="event_id",
-    id_prefix=EVENT_ID_PREFIX,
-    accepted_column="accepted_at",
-    request_column="request_id",
-)

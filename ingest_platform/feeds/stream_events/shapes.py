@@ -11,7 +11,7 @@ from ingest_platform.domain.contract import Contract
 from ingest_platform.domain.feed import Shape
 from ingest_platform.feeds.stream_events.contract import AUTO, STRICT
 from ingest_platform.feeds.stream_events.declaration import Envelope
-from ingest_platform.feeds.stream_events.load import AS_SENT
+from ingest_platform.feeds.stream_events.load import TABLE
 from ingest_platform.storage import catalog
 from ingest_platform.storage.ledger import Transaction
 
@@ -19,8 +19,8 @@ from ingest_platform.storage.ledger import Transaction
 STREAMS = "streams"
 # One object for all streams of an envelope, because decoders and checks are kept by it.
 SHAPES: Mapping[Envelope, Shape] = {
-    Envelope.STRICT: Shape(contract=STRICT, table=AS_SENT),
-    Envelope.AUTO: Shape(contract=AUTO, table=AS_SENT),
+    Envelope.STRICT: Shape(contract=STRICT, table=TABLE),
+    Envelope.AUTO: Shape(contract=AUTO, table=TABLE),
 }
 
 

@@ -29,8 +29,6 @@ _members = msgspec.json.Decoder(dict[str, object]).decode
 class Judged:
     """A body of which something is good: how many events there are, how many are bad, and the first of those."""
 
-    # What is landed: an event that was sent alone lies in an array.
-    body: bytes
     received: int
     rejected: int = 0
     bad: Sequence[BadEvent] = ()
@@ -48,7 +46,7 @@ def judge_json(body: bytes, stream: Standing) -> Judged:
         case b"{":
             return _judge_alone(plain, stream)
         case b"[":
-            return _judge_list(body, _elements(body), stream)
+            return _judge_list(_elements(plain), stream)
         case _:
             raise Malformed(_what_is_wrong(plain))
 
@@ -56,7 +54,7 @@ def judge_json(body: bytes, stream: Standing) -> Judged:
 def judge_lines(body: bytes, stream: Standing) -> Judged:
     """Judge a body with an event on each line. Raises Malformed if nothing of it is good."""
     lines = (line for line in body.removeprefix(BOM).split(b"\n") if line.strip(BLANKS))
-    return _judge_list(body, lines, stream)
+    return _judge_list(lines, stream)
 
 
 def judge_each(events: Iterable[bytes], stream: Standing) -> Iterator[Problem | None]:
@@ -97,10 +95,10 @@ def _judge_alone(body: bytes, stream: Standing) -> Judged:
     (problem,) = _judge_some([body], stream)
     if problem is not None:
         raise BadEvents([BadEvent(index=0, problem=problem)], received=1, alone=True)
-    return Judged(body=b"[%b]" % body, received=1)
+    return Judged(received=1)
 
 
-def _judge_list(body: bytes, events: Iterable[bytes], stream: Standing) -> Judged:
+def _judge_list(events: Iterable[bytes], stream: Standing) -> Judged:
     bad: list[BadEvent] = []
     received = rejected = 0
     for index, problem in enumerate(judge_each(events, stream)):
@@ -113,7 +111,7 @@ def _judge_list(body: bytes, events: Iterable[bytes], stream: Standing) -> Judge
         raise Malformed(wire.NO_EVENTS)
     if received == rejected:
         raise BadEvents(bad, received=received, alone=False)
-    return Judged(body=body, received=received, rejected=rejected, bad=bad)
+    return Judged(received=received, rejected=rejected, bad=bad)
 
 
 def _elements(body: bytes) -> Iterable[bytes]:
