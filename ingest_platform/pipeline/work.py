@@ -217,7 +217,11 @@ def work_load(platform: Platform, feed: Feed, load: Load, *, run_id: str | None)
         with watch.stage("settle"):
             settle(platform.ledger, load, settled, costs, also=beside)
         forgetting.after()
-    report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC), table=reading.table)
+    return _reported(feed, load, settled, watch, table=reading.table)
+
+
+def _reported(feed: Feed, load: Load, settled: Sequence[SettledJob], watch: Stopwatch, *, table: Table) -> LoadReport:
+    report = load_report(load, settled, seconds=watch.seconds, finished_at=datetime.now(UTC), table=table)
     _say_settled(report, feed)
     return report
 

@@ -219,6 +219,10 @@ _SPAN = tuple(
 def routes(services: Services) -> Sequence[ApiRoute]:
     """Declare the routes."""
     handlers = StreamRoutes(services)
+    return [*_stream_routes(handlers), _stats_route(handlers)]
+
+
+def _stream_routes(handlers: StreamRoutes) -> Sequence[ApiRoute]:
     return [
         ApiRoute(
             method="GET",
@@ -255,16 +259,19 @@ def routes(services: Services) -> Sequence[ApiRoute]:
             },
             refusals=(NotFound,),
         ),
-        ApiRoute(
-            method="GET",
-            path="/v1/streams/{stream_id}/stats",
-            handler=handlers.get_stats,
-            operation_id="get_stream_stats",
-            tag=TAG,
-            summary="Show what came in of a stream, and what became of it",
-            access=READ,
-            parameters=(STREAM_ID, *_SPAN),
-            answers={200: json_answer("The accounts.", _STATS)},
-            refusals=(NotFound, Malformed),
-        ),
     ]
+
+
+def _stats_route(handlers: StreamRoutes) -> ApiRoute:
+    return ApiRoute(
+        method="GET",
+        path="/v1/streams/{stream_id}/stats",
+        handler=handlers.get_stats,
+        operation_id="get_stream_stats",
+        tag=TAG,
+        summary="Show what came in of a stream, and what became of it",
+        access=READ,
+        parameters=(STREAM_ID, *_SPAN),
+        answers={200: json_answer("The accounts.", _STATS)},
+        refusals=(NotFound, Malformed),
+    )
