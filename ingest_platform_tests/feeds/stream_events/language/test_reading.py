@@ -1,7 +1,7 @@
 """What a rule's text says, and what is said of one that is wrong: with its column, and never by a crash."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest_platform.feeds.stream_events.language import RuleFault, compile_expression
@@ -163,6 +163,7 @@ _WORDS = (
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(st.sampled_from(_WORDS), max_size=12).map(" ".join)))
 @example("\ufeff")
 @example("event.a == \u2028 5")

@@ -33,8 +33,10 @@ texts = st.one_of(
     ),
     st.text(_characters, max_size=5),
 )
+_few = st.integers(min_value=-2, max_value=3)
 numbers = st.one_of(
-    st.integers(min_value=-3, max_value=6),
+    _few,
+    _few,
     st.sampled_from([0.5, -0.0, 2**53, 2**53 + 1, 2**63, 2**64 + 2**11 + 1, 10**400, -(10**400), 1e308, 5e-324]),
     st.floats(allow_nan=False, allow_infinity=False),
 )
@@ -48,7 +50,16 @@ values = st.one_of(
 _instants = st.sampled_from(
     ["2026-05-06T12:15:32.441Z", "2026-05-06T14:15:32.441999+02:00", "2026-05-07T00:00:00Z", "0001-01-01T00:00:00Z"]
 )
-_objects = st.fixed_dictionaries({"a": values, "o": values}, optional={"b": values, "odd name": values})
+_lists = st.lists(st.one_of(texts, _few, st.booleans(), st.none(), st.just({})), max_size=4)
+# Each member is mostly of one type, or most comparisons would be of two.
+_objects = st.fixed_dictionaries(
+    {
+        "a": st.one_of(numbers, numbers, values),
+        "b": st.one_of(texts, texts, values),
+        "odd name": st.one_of(_lists, _lists, values),
+    },
+    optional={"o": values},
+)
 documents = st.fixed_dictionaries(
     {"event": st.one_of(_objects, _objects, _objects, values)},
     optional={
@@ -71,6 +82,10 @@ PATHS = {
 }
 _path_texts = st.sampled_from(sorted(PATHS))
 fields = _path_texts.map(lambda text: Written(text, ATOM, rows.field(PATHS[text])))
+_number_fields, _text_fields, _list_fields = (
+    st.one_of(st.just(Written(text, ATOM, rows.field(PATHS[text]))), fields)
+    for text in ("event.a", "event.b", 'event."odd name"')
+)
 _timestamp = Written("timestamp", ATOM, rows.field(("timestamp",)))
 
 
@@ -102,7 +117,7 @@ def _called(name: str) -> Callable[[Written], Written]:
 
 text_values: st.SearchStrategy[Written] = st.deferred(
     lambda: st.one_of(
-        fields, fields, _text_literals, text_values.map(_called("lower")), text_values.map(_called("upper"))
+        _text_fields, _text_fields, _text_literals, text_values.map(_called("lower")), text_values.map(_called("upper"))
     )
 )
 
@@ -118,8 +133,8 @@ def _arithmetic(draw: st.DrawFn) -> Written:
 
 number_values: st.SearchStrategy[Written] = st.deferred(
     lambda: st.one_of(
-        fields,
-        fields,
+        _number_fields,
+        _number_fields,
         _number_literals,
         _arithmetic(),
         text_values.map(_called("length")),
@@ -148,23 +163,21 @@ def _affix(draw: st.DrawFn) -> Written:
     return Written(f"{left.at(SUM)} {word} {right.at(SUM)}", COMPARISON, rows.affix(word, left.run, right.run))
 
 
+_plain = st.one_of(_number_fields, _text_fields, _text_literals, _few.map(_literal), _boolean_literals)
+
+
 @st.composite
 def _contains(draw: st.DrawFn) -> Written:
-    left = draw(st.one_of(fields, text_values))
-    anything = st.one_of(fields, _text_literals, _number_literals, _boolean_literals)
-    right = draw(anything if left.text in PATHS else text_values)
+    left = draw(st.one_of(_list_fields, _list_fields, text_values))
+    right = draw(_plain if left.text in PATHS else text_values)
     return Written(f"{left.at(SUM)} contains {right.at(SUM)}", COMPARISON, rows.contains(left.run, right.run))
-
-
-def _choices(value: object) -> bool:
-    return not isinstance(value, int | float) or abs(value) <= 1e308
 
 
 @st.composite
 def _in(draw: st.DrawFn) -> Written:
     word = draw(st.sampled_from(["in", "not in"]))
     if draw(st.booleans()):
-        left, right = draw(st.one_of(fields, text_values, number_values, _boolean_literals)), draw(fields)
+        left, right = draw(st.one_of(_plain, _plain, text_values, number_values)), draw(_list_fields)
         run, text = rows.contained(left.run, right.run), right.text
     else:
         of, choices = draw(st.sampled_from([(text_values, texts), (number_values, _finite), (fields, st.booleans())]))
@@ -218,4 +231,7 @@ _simple = st.one_of(
     st.just(Written("null", ATOM, rows.literal(None))),
 )
 conditions = st.recursive(_simple, _compound, max_leaves=6)
+# Each in a test of its own; among the others they would be rare.
+about_lists = st.one_of(_contains(), _in())
+calculated = _arithmetic()
 derived = st.one_of(number_values, text_values).filter(lambda each: each.text not in PATHS)
