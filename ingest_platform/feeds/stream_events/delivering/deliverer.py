@@ -7,14 +7,15 @@ What is kept is decided in `deliveries.py`, how one delivery is sent in `sending
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import structlog
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import Fault
 from ingest_platform.feeds.stream_events.delivering import deliveries, health
-from ingest_platform.feeds.stream_events.delivering.deliveries import Nothing
+from ingest_platform.feeds.stream_events.delivering.deliveries import Claimed, Nothing
 from ingest_platform.feeds.stream_events.delivering.health import To
 from ingest_platform.feeds.stream_events.delivering.opening import (
     CannotOpen,
@@ -75,8 +76,8 @@ class Deliverer:
         # By this process's clock.
         self._quiet_until: dict[To, float] = {}
         self._used_at: dict[To, float] = {}
-        # Attempts that are ours, and when they were begun.
-        self._sending: dict[str, tuple[int, float]] = {}
+        # Attempts that are ours (the delivery and the number of each), and when they were begun.
+        self._sending: dict[tuple[str, int], float] = {}
         self._ending = threading.Event()
         self._broken: BaseException | None = None
         # Events, by what became of them.
@@ -162,13 +163,8 @@ class Deliverer:
                 if isinstance(claimed, Nothing):
                     return claimed.again_seconds
                 reach("deliver.claimed")
-                with self._lock:
-                    self._sending[claimed.id] = (claimed.attempt, time.monotonic())
-                try:
+                with self._kept(claimed):
                     done = self._sender.deliver(self._ledger, claimed, entry, destination)
-                finally:
-                    with self._lock:
-                        del self._sending[claimed.id]
         except CannotOpen as error:
             with self._ledger.transaction() as tx:
                 health.block(tx, to, entry_version=entry.version, reason=str(error))
@@ -177,12 +173,23 @@ class Deliverer:
             self.done += done
         return None
 
+    @contextmanager
+    def _kept(self, claimed: Claimed) -> Generator[None]:
+        """Keep the lease of a delivery as long as it is sent."""
+        with self._lock:
+            self._sending[claimed.id, claimed.attempt] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._sending[claimed.id, claimed.attempt]
+
     def _beat(self) -> None:
         """Keep the leases of what is being sent."""
         while not self._ending.wait(self._lease_seconds / 5):
             long_ago = time.monotonic() - SENDING_SECONDS_MAX
             with self._lock:
-                ours = {id_: attempt for id_, (attempt, begun) in self._sending.items() if begun > long_ago}
+                ours = [attempt for attempt, begun in self._sending.items() if begun > long_ago]
             try:
                 if ours:
                     with self._ledger.connection() as tx:

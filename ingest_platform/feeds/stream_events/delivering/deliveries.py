@@ -252,17 +252,25 @@ def _claim_waiting(tx: Transaction, to: To, rule: BatchRule, *, lease_seconds: f
     return claimed
 
 
-def extend(tx: Transaction, attempts: Mapping[str, int], *, lease_seconds: float) -> None:
-    """Keep deliveries that are being sent: ids, and the attempt that is ours."""
+def extend(tx: Transaction, attempts: Sequence[tuple[str, int]], *, lease_seconds: float) -> None:
+    """Keep deliveries that are being sent, given by their ids and the attempts that are ours."""
     tx.execute(
         "UPDATE stream_deliveries SET due_at = clock_timestamp() + make_interval(secs => %s)"
         " FROM unnest(%s::text[], %s::integer[]) AS ours (id, attempt)"
         " WHERE stream_deliveries.id = ours.id AND attempts = attempt AND state = 'sending'",
-        (lease_seconds, list(attempts), list(attempts.values())),
+        (lease_seconds, [id_ for id_, _ in attempts], [attempt for _, attempt in attempts]),
     )
 
 
-def part(tx: Transaction, claimed: Claimed, pieces: Sequence[Piece]) -> Claimed | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parted:
+    """What became of a delivery that was parted: the first piece of it, claimed, and the ids of all in their order."""
+
+    first: Claimed
+    ids: Sequence[str]
+
+
+def part(tx: Transaction, claimed: Claimed, pieces: Sequence[Piece]) -> Parted | None:
     """Make a delivery of each piece: the first of them, as the claimed one. None, changing nothing, if it is not ours.
 
     What is in each never changes after this.
@@ -270,6 +278,7 @@ def part(tx: Transaction, claimed: Claimed, pieces: Sequence[Piece]) -> Claimed 
     assert sum(len(piece.places) for piece in pieces) == claimed.remaining, claimed.id
     if not _fix(tx, claimed, pieces[0]):
         return None
+    made = [new_id(DELIVERY_PREFIX) for _ in pieces[1:]]
     with tx.cursor() as cursor:
         cursor.executemany(
             """
@@ -281,18 +290,21 @@ def part(tx: Transaction, claimed: Claimed, pieces: Sequence[Piece]) -> Claimed 
                 %(bytes)s, true, consigned_at
             FROM stream_deliveries WHERE id = %(id)s
             """,
-            [{**_composed(claimed, piece), "new_id": new_id(DELIVERY_PREFIX)} for piece in pieces[1:]],
+            [{**_composed(claimed, piece), "new_id": new} for new, piece in zip(made, pieces[1:], strict=True)],
         )
-    (first, *_) = pieces
+    return Parted(first=_as_piece(claimed, pieces[0]), ids=[claimed.id, *made])
+
+
+def _as_piece(claimed: Claimed, piece: Piece) -> Claimed:
     listed = claimed.items is not None
     return replace(
         claimed,
-        seqs=sorted({place.seq for place in first.places}),
-        first=None if listed else first.places[0],
-        last=None if listed else first.places[-1],
-        items=first.places if listed else None,
-        remaining=len(first.places),
-        bytes=first.bytes,
+        seqs=sorted({place.seq for place in piece.places}),
+        first=None if listed else piece.places[0],
+        last=None if listed else piece.places[-1],
+        items=piece.places if listed else None,
+        remaining=len(piece.places),
+        bytes=piece.bytes,
         fixed=True,
     )
 

@@ -78,37 +78,47 @@ def _require(claimed: Claimed, found: int) -> None:
         raise WarehouseFault(f"{claimed.id}: the lake has {found} of {claimed.remaining} events that were consigned")
 
 
-_WHERE = f"""
-    {_SEQ} BETWEEN ? AND ? AND {_WORKSPACE} = ? AND stream_id = ? AND stream_version = ? AND decision = '{ROUTED}'
-    AND contains(destinations, ?)
-"""
+_MEANT = (
+    f"{_WORKSPACE} = ? AND stream_id = ? AND stream_version = ? AND decision = '{ROUTED}' AND contains(destinations, ?)"
+)
 
 
 def _read(warehouse: Warehouse, claimed: Claimed, columns: str) -> Iterator[tuple[Place, Any]]:
     warehouse.ensure([TABLE])
-    # Names stand in a JSON object of numbers, so that a name with its quotes and colon is nothing else.
-    named = _encode(claimed.to.destination).decode() + ":"
-    values = [min(claimed.seqs), max(claimed.seqs), claimed.to.workspace, claimed.stream_id, claimed.stream_version]
-    where, bounds = _WHERE, list[int]()
-    if claimed.first is not None and claimed.last is not None:
-        # Not as pairs, which DuckDB can't compare with two bounds.
-        where += (
-            f" AND ({_SEQ} > ? OR ({_SEQ} = ? AND {_INDEX} >= ?)) AND ({_SEQ} < ? OR ({_SEQ} = ? AND {_INDEX} <= ?))"
-        )
-        bounds += [claimed.first.seq, *claimed.first, claimed.last.seq, *claimed.last]
+    bounds, values = _bounds(claimed)
     chosen = claimed.items if claimed.pending is None else claimed.pending
     with closing(warehouse.session()) as session, ExitStack() as seeing:
-        seeing.enter_context(session.seeing("jobs", pa.table({"seq": pa.array(claimed.seqs, pa.int64())})))
-        joined = f"SEMI JOIN jobs ON jobs.seq = {_SEQ}"
+        joined = ""
+        if max(claimed.seqs) - min(claimed.seqs) >= len(claimed.seqs):
+            seeing.enter_context(session.seeing("jobs", pa.table({"seq": pa.array(claimed.seqs, pa.int64())})))
+            joined += f" SEMI JOIN jobs ON jobs.seq = {_SEQ}"
         if chosen is not None:
-            places = pa.table(
-                {name: pa.array([p[at] for p in chosen], pa.int64()) for at, name in enumerate(("s", "i"))}
-            )
+            columns_of_places = zip(("s", "i"), zip(*chosen, strict=True), strict=True)
+            places = pa.table({name: pa.array(column, pa.int64()) for name, column in columns_of_places})
             seeing.enter_context(session.seeing("chosen", places))
             joined += f" SEMI JOIN chosen ON chosen.s = {_SEQ} AND chosen.i = {_INDEX}"
         found = session.fetch(
-            f"SELECT {_SEQ}, {_INDEX}, {columns} FROM {rows_of(TABLE.name)} {joined} WHERE {where} ORDER BY 1, 2",  # noqa: S608 - names and conditions are ours
-            [*values, named, *bounds],
+            f"SELECT {_SEQ}, {_INDEX}, {columns} FROM {rows_of(TABLE.name)} {joined}"  # noqa: S608 - names and conditions are ours
+            f" WHERE {bounds} AND {_MEANT} ORDER BY 1, 2",
+            [
+                *values,
+                *(claimed.to.workspace, claimed.stream_id, claimed.stream_version),
+                # Names stand in a JSON object of numbers, so that one with its quotes and colon is nothing else.
+                _encode(claimed.to.destination).decode() + ":",
+            ],
         )
     for seq, index, *rest in zip(*(column.to_pylist() for column in found.columns), strict=True):
         yield Place(seq, index), tuple(rest)
+
+
+def _bounds(claimed: Claimed) -> tuple[str, list[int]]:
+    """Bound the places, as far as can be by comparisons for which DuckDB skips what it need not read."""
+    bounds, values = f"{_SEQ} BETWEEN ? AND ?", [min(claimed.seqs), max(claimed.seqs)]
+    first, last = claimed.first, claimed.last
+    if first is None or last is None:
+        return bounds, values
+    if first.seq == last.seq:
+        return f"{bounds} AND {_INDEX} BETWEEN ? AND ?", [*values, first.record_index, last.record_index]
+    # Not as pairs, which DuckDB can't compare with two bounds.
+    bounds += f" AND ({_SEQ} > ? OR {_INDEX} >= ?) AND ({_SEQ} < ? OR {_INDEX} <= ?)"
+    return bounds, [*values, first.seq, first.record_index, last.seq, last.record_index]

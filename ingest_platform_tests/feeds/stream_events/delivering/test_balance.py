@@ -95,7 +95,7 @@ class Histories(RuleBasedStateMachine):
             with self.stores.ledger.transaction() as tx:
                 parted = deliveries.part(tx, found, list(cut(sized, RULE)))
             assert parted is not None
-            found = parted
+            found = parted.first
         assert found.remaining == len(self._places(found)) <= RULE.events_max
         self.claimed.append(found)
 
