@@ -4,6 +4,7 @@ from ingest_platform.domain.feed import Feed
 from ingest_platform.feeds.stream_events.consign import StreamConsign
 from ingest_platform.feeds.stream_events.contract import NAME, STRICT
 from ingest_platform.feeds.stream_events.explaining import explain
+from ingest_platform.feeds.stream_events.gauges import read_stream_gauges
 from ingest_platform.feeds.stream_events.kinds import DESTINATIONS, STREAMS
 from ingest_platform.feeds.stream_events.load import TABLE
 from ingest_platform.feeds.stream_events.looks import ASPECTS
@@ -35,5 +36,6 @@ FEED = Feed(
     forgets=forgets,
     services=(DELIVERING,),
     explain=explain,
+    gauges=read_stream_gauges,
     standing=standing,
 )

@@ -1,5 +1,9 @@
 """Figures of streams, as they are scraped."""
 
+from pathlib import Path
+
+import httpx
+
 from ingest_platform.api.metrics import Metrics
 from ingest_platform.feeds.stream_events.gauges import read_stream_gauges
 from ingest_platform.pipeline.platform import Platform
@@ -11,6 +15,7 @@ from ingest_platform_tests.feeds.stream_events.delivering.consigned import (
     deliver,
     event,
 )
+from ingest_platform_tests.serving import serving
 
 
 def test_the_accounts_are_figures_for_dashboards(platform: Platform) -> None:
@@ -50,3 +55,15 @@ def _same(one: str, other: str) -> bool:
     return sorted(one.replace("{", ",").replace("}", ",").split(",")) == sorted(
         other.replace("{", ",").replace("}", ",").split(",")
     )
+
+
+def test_the_figures_of_streams_are_among_those_that_are_scraped(database_url: str, tmp_path: Path) -> None:
+    with serving(database_url, tmp_path) as site:
+        declare(site.platform, "archive")
+        consign(site.platform, event(1, "archive"))
+        text = httpx.get(f"{site.url}/metrics", timeout=20).text
+    assert (
+        f'ingest_stream_deliveries{{destination="archive",state="waiting",stream="{STREAM}",workspace="acme"}} 1.0'
+        in text
+    )
+    assert "ingest_jobs{" in text
