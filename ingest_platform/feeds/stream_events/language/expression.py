@@ -1,21 +1,15 @@
 """A rule that was read and checked, ready for frames: conditions of routes and filters, derived values."""
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import polars as pl
 
 from ingest_platform.feeds.stream_events.language.checking import check_types
-from ingest_platform.feeds.stream_events.language.columns import columns_of
 from ingest_platform.feeds.stream_events.language.fault import RuleFault
 from ingest_platform.feeds.stream_events.language.frames import Values, truth_of, values_of
 from ingest_platform.feeds.stream_events.language.reading import read_expression
 from ingest_platform.feeds.stream_events.language.syntax import Field, Node, Path, Type, paths_of
-
-# Up to here each whole number is a double of its own.
-_WHOLE_MAX = 2.0**53
 
 
 class Outcome(NamedTuple):
@@ -63,16 +57,6 @@ class Expression:
         value, fault = self.polars(columns)
         return columns.with_columns(value=value, fault=fault).select("value", "fault")
 
-    def results(self, documents: Sequence[dict[str, object]]) -> list[object]:
-        """Evaluate for documents, as values that JSON has: what `derive` puts into them, None where it is unknown.
-
-        Whole numbers come as int. A field alone is copied as it is, objects and lists too.
-        """
-        if self.copies is not None:
-            return [copy.deepcopy(_at(document, self.copies)) for document in documents]
-        values = self.evaluate(columns_of(documents, self.paths))["value"].to_list()
-        return [_whole(value) for value in values] if self.type is Type.NUMBER else values
-
 
 def compile_expression(text: str) -> Expression:
     """Read an expression: a condition, or what `derive` calculates. Raises RuleFault.
@@ -102,16 +86,3 @@ def compile_rule(text: str) -> Expression:
 def _only(values: Values) -> pl.Expr:
     assert len(values.kinds) <= 1, "only a field has values of several kinds"
     return next(iter(values.kinds.values()), pl.lit(None, dtype=pl.Null))
-
-
-def _at(document: dict[str, object], path: Path) -> object:
-    value: object = document
-    for member in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(member)
-    return value
-
-
-def _whole(value: float | None) -> float | int | None:
-    return int(value) if value is not None and value.is_integer() and abs(value) <= _WHOLE_MAX else value
