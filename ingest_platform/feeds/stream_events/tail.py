@@ -16,7 +16,7 @@ from ingest_platform.domain.errors import Malformed, NotFound, Unavailable
 from ingest_platform.feeds.stream_events import wire
 from ingest_platform.feeds.stream_events.language import Expression, RuleFault, compile_rule
 from ingest_platform.feeds.stream_events.shapes import STREAMS
-from ingest_platform.feeds.stream_events.tailing import Seen, Tail
+from ingest_platform.feeds.stream_events.tailing import LOOKED_AT_BYTES_MAX, LOOKED_AT_MAX, Seen, Tail
 from ingest_platform.pipeline.grouped import unavailable
 from ingest_platform.storage import catalog, keys
 from ingest_platform.storage.ledger import Transaction
@@ -140,7 +140,8 @@ _EVENT_SCHEMA = {
 _FILTER = Parameter(
     name="filter",
     schema={"type": "string", "maxLength": 4096},
-    description='Only events that meet this rule, e.g. `event.level == "ERROR"`; only of those that were routed.',
+    description='Only events that meet this rule, e.g. `event.level == "ERROR"`; '
+    f"only of those that were routed, have at most {LOOKED_AT_BYTES_MAX} bytes, and are among the latest {LOOKED_AT_MAX} of a second.",
 )
 
 

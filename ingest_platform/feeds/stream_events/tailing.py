@@ -24,6 +24,8 @@ from ingest_platform.storage.warehouse import quoted, rows_of
 JOBS_MAX = 2_000
 # Nobody reads more in a second. What is left out is counted.
 EVENTS_MAX = 200
+# So many are held against a filter, the latest; one with a costly expression must not keep a processor for long.
+LOOKED_AT_MAX, LOOKED_AT_BYTES_MAX = 2_000, 64 * 1024
 # For so long a number that was passed may still turn up.
 LATE_SECONDS = 10.0
 
@@ -39,6 +41,7 @@ _EVENTS = f"""
     FROM {rows_of(TABLE.name)}
     WHERE {_SEQ} BETWEEN ? AND ? AND list_contains(?::BIGINT[], {_SEQ})
         AND {quoted(TABLE.prefix + "workspace")} = ? AND stream_id = ? AND (document IS NOT NULL OR NOT ?)
+    QUALIFY row_number() OVER (ORDER BY {_SEQ} DESC, {_INDEX} DESC) <= {LOOKED_AT_MAX}
     ORDER BY {_SEQ}, {_INDEX}
 """  # noqa: S608 - names of ours.
 
@@ -99,7 +102,9 @@ class Tail:
         documents: list[Any] = [_decoded(row["document"]) for row in rows]
         found = list(zip(rows, documents, strict=True))
         if self.wanted is not None:
-            met = _met(self.wanted, documents)
+            # A larger one meets no filter.
+            found = [pair for pair in found if len(pair[0]["document"]) <= LOOKED_AT_BYTES_MAX]
+            met = _met(self.wanted, [document for _, document in found])
             found = [pair for pair, good in zip(found, met, strict=True) if good]
         latest = found[-EVENTS_MAX:]
         return Seen(events=[_shown(row, document) for row, document in latest], left_out=len(found) - len(latest))
