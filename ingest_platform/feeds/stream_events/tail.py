@@ -141,7 +141,8 @@ _FILTER = Parameter(
     name="filter",
     schema={"type": "string", "maxLength": 4096},
     description='Only events that meet this rule, e.g. `event.level == "ERROR"`; '
-    f"only of those that were routed, have at most {LOOKED_AT_BYTES_MAX} bytes, and are among the latest {LOOKED_AT_MAX} of a second.",
+    f"only of those that were routed, have "
+    f"at most {LOOKED_AT_BYTES_MAX} bytes, and are among the latest {LOOKED_AT_MAX} of a second.",
 )
 
 
