@@ -158,7 +158,7 @@ class Deliverer:
                 self._at_once[to] = rule.at_once
                 with self._ledger.transaction() as tx:
                     claimed = deliveries.claim(
-                        tx, to, rule=rule, entry_version=entry.version, lease_seconds=self._lease_seconds
+                        tx, to, rule=rule, declared=entry.declared, lease_seconds=self._lease_seconds
                     )
                 if isinstance(claimed, Nothing):
                     return claimed.again_seconds
@@ -167,7 +167,7 @@ class Deliverer:
                     done = self._sender.deliver(self._ledger, claimed, entry, destination)
         except CannotOpen as error:
             with self._ledger.transaction() as tx:
-                health.block(tx, to, entry_version=entry.version, reason=str(error))
+                health.block(tx, to, declared=entry.declared, reason=str(error))
             return QUIET_SECONDS_MAX
         with self._lock:
             self.done += done

@@ -16,7 +16,7 @@ from psycopg.rows import kwargs_row
 
 from ingest_platform.domain.ids import new_id
 from ingest_platform.feeds.stream_events.delivering import health
-from ingest_platform.feeds.stream_events.delivering.health import To, without_nul
+from ingest_platform.feeds.stream_events.delivering.health import DECLARED, To, without_nul
 from ingest_platform.feeds.stream_events.destinations.destination import BatchRule
 from ingest_platform.storage.ledger import Transaction
 
@@ -125,13 +125,11 @@ def _places(seqs: Sequence[int] | None, indexes: Sequence[int] | None) -> list[P
 
 
 # One that was declared anew since it did badly starts afresh, whenever what waits for it would be due.
-_DUE: LiteralString = """
+_DUE: LiteralString = f"""
 SELECT destination.workspace, destination.destination FROM stream_destinations AS destination
 CROSS JOIN LATERAL (
-    SELECT (failures > 0 OR open_until IS NOT NULL OR blocked) AND entry_version IS DISTINCT FROM (
-        SELECT max(version) FROM catalog
-        WHERE workspace = destination.workspace AND kind = 'destinations' AND id = destination.destination) AS anew
-) AS declared
+    SELECT (failures > 0 OR open_until IS NOT NULL OR blocked) AND declared IS DISTINCT FROM ({DECLARED}) AS anew
+) AS known
 WHERE (open_until IS NULL OR open_until <= clock_timestamp() OR anew)
     AND (EXISTS (
         SELECT FROM stream_parcels WHERE workspace = destination.workspace AND destination = destination.destination
@@ -140,7 +138,7 @@ WHERE (open_until IS NULL OR open_until <= clock_timestamp() OR anew)
         WHERE workspace = destination.workspace AND destination = destination.destination
             AND state IN ('waiting', 'sending') AND (due_at <= clock_timestamp() OR anew)
     ))
-"""
+"""  # noqa: S608 - the texts are ours
 
 
 def due(tx: Transaction) -> list[To]:
@@ -148,11 +146,9 @@ def due(tx: Transaction) -> list[To]:
     return [To(*row) for row in tx.execute(_DUE)]
 
 
-def claim(
-    tx: Transaction, to: To, *, rule: BatchRule, entry_version: int | None, lease_seconds: float
-) -> Claimed | Nothing:
+def claim(tx: Transaction, to: To, *, rule: BatchRule, declared: str | None, lease_seconds: float) -> Claimed | Nothing:
     """Claim what is due: the oldest delivery that is, or a new one of what waits longest."""
-    gate = health.enter(tx, to, entry_version=entry_version)
+    gate = health.enter(tx, to, declared=declared)
     if gate.shut_seconds > 0:
         return Nothing(again_seconds=gate.shut_seconds)
     row = tx.execute(

@@ -43,6 +43,16 @@ def without_nul(text: str) -> str:
     return text.replace("\0", "")
 
 
+# How the destination of a row that is called `destination` is declared now: the version and the time of its secrets;
+# null if it never was.
+DECLARED: LiteralString = """
+    (SELECT max(version) FROM catalog
+        WHERE workspace = destination.workspace AND kind = 'destinations' AND id = destination.destination)::text
+    || coalesce(' ' || (SELECT created_at FROM declared_secrets
+        WHERE kind = 'destinations' AND id = destination.workspace || '/' || destination.destination), '')
+"""
+
+
 class To(NamedTuple):
     """Whom something is delivered to."""
 
@@ -71,21 +81,21 @@ class Health:
     changed_at: datetime
 
 
-def enter(tx: Transaction, to: To, *, entry_version: int | None) -> Gate:
+def enter(tx: Transaction, to: To, *, declared: str | None) -> Gate:
     """Lock a destination until the transaction ends, and tell whether something may be sent to it.
 
     One that was declared anew since it did badly starts afresh, and so does what waits for a repetition.
     """
     row = tx.execute(
-        "SELECT failures, blocked, entry_version,"
+        "SELECT failures, blocked, declared,"
         " coalesce(extract(epoch FROM open_until - clock_timestamp())::float8, 0), open_until IS NOT NULL"
         " FROM stream_destinations WHERE workspace = %s AND destination = %s FOR NO KEY UPDATE",
         to,
     ).fetchone()
     if row is None:
         return Gate(shut_seconds=1.0, probing=False)
-    failures, blocked, known_version, shut_seconds, opened = row
-    if (opened or failures or blocked) and known_version != entry_version:
+    failures, blocked, said_of, shut_seconds, opened = row
+    if (opened or failures or blocked) and said_of != declared:
         recover(tx, to)
         tx.execute(
             "UPDATE stream_deliveries SET due_at = clock_timestamp()"
@@ -100,7 +110,7 @@ def recover(tx: Transaction, to: To) -> None:
     """Close the breaker: it has taken something. Nothing is written if it was closed."""
     tx.execute(
         "UPDATE stream_destinations SET failures = 0, open_until = NULL, blocked = false, reason = NULL,"
-        " entry_version = NULL, changed_at = clock_timestamp()"
+        " declared = NULL, changed_at = clock_timestamp()"
         " WHERE workspace = %s AND destination = %s AND (failures > 0 OR open_until IS NOT NULL OR blocked)",
         to,
     )
@@ -108,7 +118,7 @@ def recover(tx: Transaction, to: To) -> None:
 
 _FAIL: LiteralString = """
 UPDATE stream_destinations
-SET failures = failures + 1, reason = %(reason)s, blocked = false, entry_version = %(version)s,
+SET failures = failures + 1, reason = %(reason)s, blocked = false, declared = %(declared)s,
     open_until = CASE
         WHEN failures + 1 >= %(failures_max)s OR %(asked)s > 0 THEN clock_timestamp() + make_interval(secs => greatest(
             %(asked)s, CASE WHEN failures + 1 < %(failures_max)s THEN 0 ELSE (0.5 + random() / 2)
@@ -119,7 +129,7 @@ WHERE workspace = %(workspace)s AND destination = %(destination)s
 """
 
 
-def fail(tx: Transaction, to: To, *, entry_version: int | None, reason: str, asked_seconds: float | None) -> None:
+def fail(tx: Transaction, to: To, *, declared: str | None, reason: str, asked_seconds: float | None) -> None:
     """Count a delivery that it did not take; after several, or if it asked for a pause, it is left alone for a while.
 
     The pause has jitter, so that destinations that went away together are not called together.
@@ -128,7 +138,7 @@ def fail(tx: Transaction, to: To, *, entry_version: int | None, reason: str, ask
         _FAIL,
         {
             **to._asdict(),
-            "version": entry_version,
+            "declared": declared,
             "reason": without_nul(reason),
             "asked": min(asked_seconds or 0.0, ASKED_SECONDS_MAX),
             "failures_max": FAILURES_MAX,
@@ -138,14 +148,14 @@ def fail(tx: Transaction, to: To, *, entry_version: int | None, reason: str, ask
     )
 
 
-def block(tx: Transaction, to: To, *, entry_version: int | None, reason: str) -> None:
+def block(tx: Transaction, to: To, *, declared: str | None, reason: str) -> None:
     """Say that a destination can't be opened as it is declared."""
     tx.execute(
-        "UPDATE stream_destinations SET blocked = true, reason = %s, entry_version = %s,"
+        "UPDATE stream_destinations SET blocked = true, reason = %s, declared = %s,"
         " open_until = clock_timestamp() + make_interval(secs => %s),"
         " changed_at = CASE WHEN blocked THEN changed_at ELSE clock_timestamp() END"
         " WHERE workspace = %s AND destination = %s",
-        (without_nul(reason), entry_version, BLOCKED_SECONDS, *to),
+        (without_nul(reason), declared, BLOCKED_SECONDS, *to),
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest_platform.feeds.stream_events.delivering.health import To
+from ingest_platform.feeds.stream_events.delivering.health import DECLARED, To
 from ingest_platform.feeds.stream_events.destinations.destination import (
     Destination,
     Site,
@@ -22,10 +22,13 @@ KIND = "destinations"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A destination as it is declared at present; `version` is None if it never was. Secrets are not printed."""
+    """A destination as it is declared now, with its secrets, which are not printed.
+
+    `declared` tells one declaration from another; None if it never was declared. `body` is None if it does not stand.
+    """
 
     to: To
-    version: int | None
+    declared: str | None
     body: Mapping[str, Any] | None
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
@@ -39,11 +42,16 @@ Opening = Callable[[Entry], Destination]
 
 def find_entry(tx: Transaction, to: To) -> Entry:
     """Look a destination up."""
+    row = tx.execute(
+        f"SELECT {DECLARED} FROM (SELECT %s::text AS workspace, %s::text AS destination) AS destination",  # noqa: S608 - ours
+        to,
+    ).fetchone()
+    assert row is not None
     found = catalog.latest(tx, workspace=to.workspace, kind=KIND, id_=to.destination)
     if found is None or found.retired:
-        return Entry(to=to, version=None if found is None else found.version, body=None)
+        return Entry(to=to, declared=row[0], body=None)
     values = secrets.values_of(tx, workspace=to.workspace, kind=KIND, id=to.destination)
-    return Entry(to=to, version=found.version, body=found.body, secrets=values)
+    return Entry(to=to, declared=row[0], body=found.body, secrets=values)
 
 
 def opening(platform: Platform) -> Opening:
@@ -82,7 +90,7 @@ class OpenDestinations:
     def using(self, entry: Entry) -> Generator[Destination]:
         """Lend a destination. Raises CannotOpen."""
         if entry.body is None:
-            raise CannotOpen("it is retired" if entry.version is not None else "it is not declared")
+            raise CannotOpen("it is retired" if entry.declared is not None else "it is not declared")
         with self._lock:
             opened = self._opened.get(entry.to)
             if opened is None or opened.entry != entry:

@@ -214,8 +214,8 @@ def _keep(
             if attempt.taken:
                 health.recover(tx, claimed.to)
             else:
-                version, reason = entry.version, attempt.reason or "it did not take anything"
-                health.fail(tx, claimed.to, entry_version=version, reason=reason, asked_seconds=attempt.asked_seconds)
+                reason = attempt.reason or "it did not take anything"
+                health.fail(tx, claimed.to, declared=entry.declared, reason=reason, asked_seconds=attempt.asked_seconds)
     reach("deliver.kept")
     if ending.reason is not None:
         log.warning(

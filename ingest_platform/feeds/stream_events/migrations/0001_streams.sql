@@ -114,8 +114,8 @@ CREATE TABLE stream_destinations (
     -- Whether it can't even be opened: it is retired, or its declaration is of no known type.
     blocked boolean NOT NULL DEFAULT false,
     reason text,
-    -- The version of its declaration that this is said of: another one is tried at once.
-    entry_version integer,
+    -- The declaration that this is said of, by its version and the time of its secrets: another one is tried at once.
+    declared text,
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (workspace, destination)
 );

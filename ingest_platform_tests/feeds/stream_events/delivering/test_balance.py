@@ -87,7 +87,7 @@ class Histories(RuleBasedStateMachine):
         if late:
             let_all_be_due(self.stores)
         with self.stores.ledger.transaction() as tx:
-            found = deliveries.claim(tx, To("acme", name), rule=RULE, entry_version=1, lease_seconds=60.0)
+            found = deliveries.claim(tx, To("acme", name), rule=RULE, declared="1", lease_seconds=60.0)
         if not isinstance(found, Claimed):
             return
         if not found.fixed:

@@ -10,7 +10,7 @@ import pytest
 from ingest_platform.feeds.stream_events.delivering import deliverer as deliverer_module
 from ingest_platform.feeds.stream_events.delivering.deliverer import Deliverer, deliver_due
 from ingest_platform.feeds.stream_events.delivering.health import FAILURES_MAX, State
-from ingest_platform.feeds.stream_events.delivering.opening import CannotOpen
+from ingest_platform.feeds.stream_events.delivering.opening import CannotOpen, Entry
 from ingest_platform.feeds.stream_events.destinations.destination import (
     Batch,
     BatchRule,
@@ -20,6 +20,7 @@ from ingest_platform.feeds.stream_events.destinations.destination import (
     all_delivered,
 )
 from ingest_platform.pipeline.platform import Platform
+from ingest_platform.storage import secrets
 from ingest_platform_tests.feeds.stream_events.delivering.consigned import (
     HASTY,
     OTHER_STREAM,
@@ -233,6 +234,29 @@ def test_a_destination_that_is_declared_anew_is_tried_at_once(acme: Platform) ->
     deliver(acme, {"archive": archive})
     assert figures(acme, "archive") == (1, 1, 0, 0)
     assert health_of(acme, "archive").state is State.CLOSED
+
+
+def test_a_destination_whose_secrets_were_replaced_is_tried_at_once_with_the_new_ones(acme: Platform) -> None:
+    def keep(token: str) -> None:
+        with acme.ledger.transaction() as tx:
+            values = {"token": token}
+            secrets.keep_values(tx, workspace="acme", kind="destinations", id="archive", values=values)
+
+    archive, opened = Flaky(say=failing(1, error=Transient("401", retry_after_seconds=100.0))), list[str]()
+
+    def open_entry(entry: Entry) -> Flaky:
+        opened.append(entry.secrets["token"])
+        assert "old" not in repr(entry)
+        return archive
+
+    keep("old")
+    consign(acme, event(1, "archive"))
+    Deliverer(acme, open_entry=open_entry).run(stop=lambda: False, until_idle=True)
+    assert health_of(acme, "archive").state is State.OPEN
+    keep("new")
+    Deliverer(acme, open_entry=open_entry).run(stop=lambda: False, until_idle=True)
+    assert opened == ["old", "new"]
+    assert figures(acme, "archive") == (1, 1, 0, 0)
 
 
 def test_what_is_for_a_destination_that_is_retired_waits_and_says_why(acme: Platform) -> None:
