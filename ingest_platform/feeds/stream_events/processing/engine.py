@@ -4,7 +4,10 @@ Only what the pipeline looks at is decoded, and only what it changes is encoded 
 stored as it was sent.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +30,9 @@ from ingest_platform.feeds.stream_events.processing.routing import Places, route
 
 # As many events at a time stay in the processor's cache, decoded; a frame of 250,000 would take a gigabyte.
 SLICE_EVENTS = 16_384
+# While one waits for the interpreter, the other is with Polars, which does not need it: about half of the time.
+THREADS = 2
+PARALLEL_SLICES_MIN = 2
 _SOURCE: Path = (SOURCE.name,)
 _SOURCE_COLUMN = column_name(_SOURCE, Kind.STRING)
 EVENTS_SCHEMA: Mapping[str, pl.DataType] = {
@@ -64,11 +70,29 @@ def process(frame: pl.DataFrame, pipeline: Pipeline, *, job_ids: Mapping[int, st
     the contract); `job_ids` by submission. `key` is needed by masks that hash.
     """
     machine = _Machine.of(pipeline, key)
-    parts = [_process(frame.slice(at, SLICE_EVENTS), machine, job_ids) for at in range(0, frame.height, SLICE_EVENTS)]
+    slices = [frame.slice(at, SLICE_EVENTS) for at in range(0, frame.height, SLICE_EVENTS)]
+    with _no_collector():
+        if len(slices) < PARALLEL_SLICES_MIN:
+            parts = [_process(each, machine, job_ids) for each in slices]
+        else:
+            with ThreadPoolExecutor(max_workers=THREADS) as pool:
+                parts = list(pool.map(lambda each: _process(each, machine, job_ids), slices))
     return Processed(
         events=pl.concat([pl.DataFrame(schema=EVENTS_SCHEMA), *(part.events for part in parts)]),
         problems=pl.concat([pl.DataFrame(schema=PROBLEMS_SCHEMA), *(part.problems for part in parts)]),
     )
+
+
+@contextlib.contextmanager
+def _no_collector() -> Generator[None]:
+    """Keep Python from looking for cycles among decoded events, which have none: it would look again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +104,6 @@ class _Machine:
     # Of the rules, and of the table's own columns.
     paths: frozenset[Path]
     project: Project = field(repr=False)
-    project_before: Project = field(repr=False)
 
     @classmethod
     def of(cls, pipeline: Pipeline, key: MaskKey | None) -> "_Machine":
@@ -90,7 +113,6 @@ class _Machine:
             masker=Masker(masks=pipeline.masks, key=key),
             paths=paths,
             project=projection(paths),
-            project_before=projection(paths | fields_of(pipeline.masks)),
         )
 
     @property
@@ -173,12 +195,10 @@ def _masked(texts: pl.Series, documents: list[Document] | None, machine: _Machin
     """Mask events; give them, and decoded what the rules look at, as it is behind the masks."""
     if not machine.pipeline.masks:
         return texts, machine.project(texts.to_list()) if documents is None else documents
-    if documents is None:
-        documents = machine.project_before(texts.to_list())
     flat = flatten(texts)
-    changed = machine.masker.apply(flat, documents)
+    changed = machine.masker.apply(flat)
     texts = flat.json()
-    if machine.masks_what_rules_read:
+    if documents is None or machine.masks_what_rules_read:
         return texts, machine.project(texts.to_list())
     places = np.flatnonzero(changed)
     for place, document in zip(places.tolist(), machine.project(texts.gather(places).to_list()), strict=True):

@@ -40,18 +40,27 @@ class Flat:
     escaped: npt.NDArray[np.bool_]
     odd: npt.NDArray[np.bool_]
 
+    def put(self, places: Places, texts: pl.Series) -> None:
+        """Put other flat texts in some places, which ascend; none may have an escape where there was none."""
+        if len(places) == len(self.texts):
+            self.texts = texts
+        elif len(places):
+            self.texts = self.texts.clone().scatter(places, texts)
+
     def documents(self, places: Places) -> list[dict[str, object]]:
         """Decode some events."""
-        return decode(_unflat(self.texts.gather(places), self.escaped[places]).to_list())
+        return decode(self.json(places).to_list())
 
     def replace(self, places: Places, documents: Sequence[dict[str, object]]) -> None:
         """Put other events in the place of some."""
         texts, self.escaped[places], self.odd[places] = _flat(encode(documents))
-        self.texts = self.texts.scatter(places, texts)
+        self.put(places, texts)
 
-    def json(self) -> pl.Series:
-        """Give the events as JSON text."""
-        return _unflat(self.texts, self.escaped)
+    def json(self, places: Places | None = None) -> pl.Series:
+        """Give the events, or some of them, as JSON text."""
+        if places is None:
+            return _unflat(self.texts, self.escaped)
+        return _unflat(self.texts.gather(places), self.escaped[places])
 
 
 def flatten(texts: pl.Series) -> Flat:

@@ -99,10 +99,13 @@ def _told(table: _Table, tell: Callable[[Sequence[int]], str | None]) -> pl.Seri
     """Tell something of each event by the columns that are true; once for each combination that there is."""
     if not table.any():
         return pl.repeat(tell([]), len(table), dtype=pl.String, eager=True)
-    packed = np.ascontiguousarray(np.packbits(table, axis=1))
-    _, firsts, codes = np.unique(
-        packed.view(np.dtype((np.void, packed.shape[1]))).ravel(), return_index=True, return_inverse=True
-    )
+    if table.sum(axis=1).max() == 1:
+        # One each at most, as of the first rule that is met.
+        said = [tell([]), *(tell([place]) for place in range(table.shape[1]))]
+        return pl.Series(said, dtype=pl.String).gather(table @ np.arange(1, table.shape[1] + 1))
+    packed = np.packbits(table, axis=1)
+    combinations = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, firsts, codes = np.unique(combinations, return_index=True, return_inverse=True)
     said = [tell(np.flatnonzero(table[first]).tolist()) for first in firsts]
     return pl.Series(said, dtype=pl.String).gather(codes)
 
