@@ -24,6 +24,8 @@ from ingest_platform_tests.feeds.stream_events.delivering.consigned import (
 )
 from ingest_platform_tests.making import make_workspace
 
+HOUR = timedelta(hours=1)
+
 
 @pytest.fixture
 def acme(platform: Platform) -> Platform:
@@ -87,22 +89,17 @@ def test_submissions_without_a_good_event_are_counted_and_leave_no_parcel(acme: 
     assert _parcels(acme) == []
 
 
-def test_hours_are_those_of_acceptance_and_each_balances_by_itself(platform: Platform) -> None:
-    make_workspace(platform.ledger)
+def _of_two_hours() -> tuple[pl.DataFrame, list[Ended]]:
+    """Sum up two jobs with 2 and 3 events, accepted a second before an hour ended and when it had."""
+    told = {"stream_version": 1, "decision": "routed", "rules": "", "faults": None}
+    given = [(0, 2, '{"archive":1.0}', -1), (1, 3, '{"archive":20.0}', 0)]
     summaries = pl.DataFrame(
-        {
-            "submission": [0, 1],
-            "stream_version": [1, 1],
-            "decision": ["routed", "routed"],
-            "rules": ["", ""],
-            "destinations": ['{"archive":1.0}', '{"archive":20.0}'],
-            "faults": [None, None],
-            "events": [2, 3],
-            "bytes": [20, 30],
-        },
+        [
+            {**told, "submission": number, "destinations": to, "events": events, "bytes": 10 * events}
+            for number, events, to, _ in given
+        ],
         schema_overrides={"submission": pl.UInt32, "faults": pl.String},
     )
-    late = NOON + timedelta(minutes=59, seconds=59)
     ended = [
         Ended(
             submission=number,
@@ -110,26 +107,31 @@ def test_hours_are_those_of_acceptance_and_each_balances_by_itself(platform: Pla
             workspace="acme",
             target=STREAM,
             accepted_seq=number,
-            accepted_at=at,
-            received=received,
-            accepted=received,
+            accepted_at=NOON + HOUR + timedelta(seconds=after),
+            received=events,
+            accepted=events,
             rejected=0,
         )
-        for number, at, received in ((0, late, 2), (1, late + timedelta(seconds=1), 3))
+        for number, events, _, after in given
     ]
-    consign = StreamConsign()
+    return summaries, ended
+
+
+def test_hours_are_those_of_acceptance_and_each_balances_by_itself(platform: Platform) -> None:
+    make_workspace(platform.ledger)
+    summaries, ended = _of_two_hours()
     with platform.ledger.transaction() as tx:
         for _ in range(2):
-            consign.write(tx, load=_Load(), summaries=summaries, ended=ended)  # type: ignore[arg-type]
+            StreamConsign().write(tx, load=_Load(), summaries=summaries, ended=ended)  # type: ignore[arg-type]
         accounts = read_accounts(tx, by_hour=True)
-        first_hour = read_accounts(tx, Span(workspace="acme", stream_id=STREAM, until=NOON + timedelta(hours=1)))
+        first_hour = read_accounts(tx, Span(workspace="acme", stream_id=STREAM, until=NOON + HOUR))
         others = read_accounts(tx, Span(workspace="other"))
     assert accounts.balanced
-    assert [(each.hour, each.received) for each in accounts.streams] == [(NOON, 4), (NOON + timedelta(hours=1), 6)]
-    assert [(each.hour, each.waiting) for each in accounts.destinations] == [(NOON, 4), (NOON + timedelta(hours=1), 6)]
+    assert [(each.hour, each.received) for each in accounts.streams] == [(NOON, 4), (NOON + HOUR, 6)]
+    assert [(each.hour, each.waiting) for each in accounts.destinations] == [(NOON, 4), (NOON + HOUR, 6)]
     assert [each.routed for each in first_hour.streams] == [4]
     assert others.streams == others.destinations == others.rules == []
-    assert hour_of(late) == NOON
+    assert hour_of(NOON + HOUR - timedelta(seconds=1)) == NOON
 
 
 class _Load:

@@ -204,6 +204,16 @@ RETURNING stream_id, stream_version, hour, seqs, stream_parcels.events, stream_p
 """
 
 
+_MAKE: LiteralString = f"""
+INSERT INTO stream_deliveries (id, workspace, destination, stream_id, stream_version, hour, seqs, events, pending,
+    bytes, fixed, state, attempts, due_at, consigned_at, first_attempt_at)
+VALUES (%(id)s, %(workspace)s, %(destination)s, %(stream_id)s, %(stream_version)s, %(hour)s, %(seqs)s, %(events)s,
+    %(events)s, %(bytes)s, %(fixed)s, 'sending', 1, clock_timestamp() + make_interval(secs => %(lease)s),
+    %(consigned_at)s, clock_timestamp())
+RETURNING {_CLAIMED}
+"""  # noqa: S608 - the columns are ours
+
+
 def _claim_waiting(tx: Transaction, to: To, rule: BatchRule, *, lease_seconds: float) -> Claimed | Nothing:
     taken = tx.execute(
         _TAKE,
@@ -222,14 +232,7 @@ def _claim_waiting(tx: Transaction, to: To, rule: BatchRule, *, lease_seconds: f
     events, size = sum(row[4] for row in taken), sum(row[5] for row in taken)
     with tx.cursor(row_factory=kwargs_row(_claimed)) as cursor:
         claimed = cursor.execute(
-            f"""
-            INSERT INTO stream_deliveries (id, workspace, destination, stream_id, stream_version, hour, seqs, events,
-                pending, bytes, fixed, state, attempts, due_at, consigned_at, first_attempt_at)
-            VALUES (%(id)s, %(workspace)s, %(destination)s, %(stream_id)s, %(stream_version)s, %(hour)s, %(seqs)s,
-                %(events)s, %(events)s, %(bytes)s, %(fixed)s, 'sending', 1,
-                clock_timestamp() + make_interval(secs => %(lease)s), %(consigned_at)s, clock_timestamp())
-            RETURNING {_CLAIMED}
-            """,  # noqa: S608 - the columns are ours
+            _MAKE,
             {
                 **to._asdict(),
                 "id": new_id(DELIVERY_PREFIX),
