@@ -5,8 +5,10 @@ script on its own (`bare_dataset.py`).
 """
 
 import asyncio
+import itertools
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -20,8 +22,9 @@ import uvloop
 from psycopg.conninfo import make_conninfo
 
 from benchmarks import results
+from benchmarks.apart import python_with
 from benchmarks.client import quantile
-from benchmarks.installation import HOST, WORKSPACE, Installation, installed, scratch_dir
+from benchmarks.installation import HOST, WORKSPACE, Installation, clean_environment, installed, scratch_dir
 from benchmarks.processes import cpu_between, cpu_seconds, tree
 from benchmarks.sender import Line
 from ingest_platform.feeds.datasets import registry
@@ -34,13 +37,15 @@ from ingest_platform.storage.embedded import database_url
 from ingest_platform.storage.ledger import migrate
 from ingest_platform.storage.warehouse import Warehouse, rows_of
 
-VISIBLE_GOAL_SECONDS, MONTH_GOAL_SECONDS, FILE_GOAL = 2.0, 1.0, 0.75
+VISIBLE_GOAL_SECONDS, MONTH_GOAL_SECONDS, FILE_GOAL, PEER_GOAL = 2.0, 1.0, 0.75, 10
 RATE = 100.0
 BATCH = 1_000
 CONNECTIONS = (1, 16, 64)
 MONTH_ROWS = 10_000_000
 MONTH_MICROSECONDS = 31 * 24 * 60 * 60 * 1_000_000
 FILLED_ROWS = 1_000_000
+# It takes 40 us of CPU a row, as many as there may be.
+PEER_ROWS = 200_000
 MEMORY_BYTES_MAX = 1 << 30
 END_SECONDS_MAX = 600.0
 POLL_SECONDS = 0.05
@@ -370,13 +375,55 @@ def measure_bare(installation: Installation, path: Path, folder: Path) -> dict[s
     return taken
 
 
-def _measure_files(installation: Installation, folder: Path, *, rows: int, rounds: int) -> list[results.Row]:
+def measure_peer(python: Path, path: Path, folder: Path, *, rows: int) -> dict[str, float]:
+    """Load the first lines of one file with dlt into a DuckDB file, and count what it let pass."""
+    folder.mkdir()
+    part = folder / path.name
+    with path.open("rb") as source, part.open("wb") as target:
+        target.writelines(itertools.islice(source, rows))
+    # It keeps its state and its files between the steps there, and tells nobody of what it does.
+    environment = clean_environment() | {"DLT_DATA_DIR": str(folder), "RUNTIME__DLTHUB_TELEMETRY": "false"}
+    command = [python, Path(__file__).parent / "dlt_dataset.py", part, folder]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, cwd=folder, env=environment, timeout=END_SECONDS_MAX
+    )
+    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return taken
+
+
+def _beside_peer(
+    python: Path, path: Path, folder: Path, ours: Mapping[str, float], *, rows: int, good: int
+) -> results.Row:
+    part = min(rows, PEER_ROWS)
+    peer = measure_peer(python, path, folder, rows=part)
+    mine, its = rows / ours["seconds"], part / peer["seconds"]
+    return {
+        "rows": part,
+        "dlt rows/s": its,
+        "platform rows/s": mine,
+        "times": mine / its,
+        "times by CPU": (peer["cpu_seconds"] / part) / (ours["cpu_seconds"] / rows),
+        "bad rows": round(part * (1 - good / rows)),
+        "bad rows that dlt stored": round(peer["stored"] - part * good / rows),
+    }
+
+
+def _measure_files(
+    installation: Installation, folder: Path, *, rows: int, rounds: int
+) -> tuple[list[results.Row], list[results.Row]]:
     found: list[results.Row] = []
+    peers: list[results.Row] = []
+    python = python_with("dlt")
     for number in range(rounds):
         path, dataset = folder / f"orders-{number}.ndjson", make_dataset(installation, f"file {number}")
         good = write_file(path, rows=rows, first=number * rows)
         bare = measure_bare(installation, path, folder / "bare")
+        kept = folder / f"kept-{number}.ndjson"
+        # Not a link: a file with a second name is not taken.
+        shutil.copyfile(path, kept)
         ours = measure_file(installation, path, dataset)
+        if python is not None:
+            peers.append(_beside_peer(python, kept, folder / f"dlt-{number}", ours, rows=rows, good=good))
         assert ours["accepted"] == bare["accepted"] == good, (ours, bare, good)
         found.append(
             {
@@ -390,7 +437,7 @@ def _measure_files(installation: Installation, folder: Path, *, rows: int, round
                 "seconds in all": ours["seconds in all"],
             }
         )
-    return found
+    return found, peers
 
 
 def run(
@@ -402,9 +449,11 @@ def run(
     with scratch_dir() as folder, installed(folder, ui=False) as installation:
         visible = measure_visible(installation, seconds=seconds)
         batches = [measure_batches(installation, connections=each, seconds=min(seconds, 5)) for each in connections]
-        files = _measure_files(installation, folder, rows=rows, rounds=rounds)
+        files, peers = _measure_files(installation, folder, rows=rows, rounds=rounds)
     title = f"Datasets: accepted → counted by a query, {RATE:.0f} records/s (goal ≤ {VISIBLE_GOAL_SECONDS:.0f} s)"
     results.show(title, [visible])
     results.show(f"Datasets: batches of {BATCH:,}, the worker at work beside them", batches)
     results.show(f"Datasets: a dropped file beside the script (goal ≥ {FILE_GOAL})", files)
-    results.keep("datasets", {"month": month, "visible": visible, "batches": batches, "files": files})
+    if peers:
+        results.show(f"Datasets: the same beside dlt with a frozen schema (goal ≥ {PEER_GOAL} times)", peers)
+    results.keep("datasets", {"month": month, "visible": visible, "batches": batches, "files": files, "peers": peers})

@@ -7,7 +7,6 @@ pairs of lines that are in one group. Nothing is set by file.
 import itertools
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -15,13 +14,12 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.installation import BENCH_DIR
+from benchmarks.apart import python_with
 from benchmarks.results import Row, keep, median, show
 from ingest_platform.feeds.issues.fingerprint import fingerprints
 from ingest_platform.feeds.issues.grouping import Groups
 
 LABELLED = Path(__file__).resolve().parents[2] / "shared" / "data" / "loghub"
-REQUIREMENTS = Path(__file__).parent / "drain3-requirements.txt"
 # As issues come: in submissions of as many.
 BATCH = 500
 ROUNDS = 5
@@ -33,7 +31,7 @@ def run(*, folder: Path, rows: int) -> None:
     if not paths:
         print(f"no labelled files (*_structured.csv) in {folder}; see data/README.md beside the checkout")
         return
-    drain3 = _drain3()
+    drain3 = python_with("drain3")
     quality = [_quality(path, drain3) for path in paths]
     if len(quality) > 1:
         quality.append({"file": "mean", **_means(quality)})
@@ -117,19 +115,6 @@ def _speed(files: Sequence[pl.Series], *, rows: int) -> list[Row]:
         again, _ = group(lines)
         new.append((time.perf_counter() - began) / len(again) * 1e6)
     return [{"known records/s": median(known), "records": rows, "µs a new wording": median(new)}]
-
-
-def _drain3() -> Path | None:
-    """Install Drain3 beside the results, once; None where no registry can be reached."""
-    python = BENCH_DIR / "drain3" / "bin" / "python"
-    if not (python.parent.parent / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", python.parent.parent], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", REQUIREMENTS]
-        if subprocess.run(install, check=False).returncode != 0:
-            print("Drain3 could not be installed; ours is shown alone")
-            return None
-        (python.parent.parent / "installed").touch()
-    return python
 
 
 def _drained(python: Path, lines: Sequence[str]) -> tuple[list[int], float]:
