@@ -32,6 +32,7 @@ PROJECT = "shop"
 DATASET_RECORD = {"amount": 2.5}
 CONNECTOR = "con-jira-main"
 STREAM = "known-stream"
+OF_A_STREAM = ("get_stream", "get_stream_stats", "tail_stream", "list_dead_letters", "replay_dead_letters")
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ def make_known(site: Site, folder: Path) -> None:
             **{each: {"pattern_id": [pinned_to]} for each in ("pin_pattern", "unpin_pattern")},
             "merge_pattern": {"pattern_id": [merged]},
             "receive_webhook": {"connector_id": [CONNECTOR]},
+            **{operation: {"stream_id": [STREAM]} for operation in OF_A_STREAM},
             **datasets,
         },
         in_header={"send_events": {"X-Stream-Id": [STREAM]}},

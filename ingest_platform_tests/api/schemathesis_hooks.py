@@ -41,8 +41,10 @@ INBOUND = "POST /v1/webhooks/inbound/{connector_id}"
 # Of datasets, which have no codes: that names differ in more than case and are not reserved, that the ids in path and
 # header agree, and what is said above.
 TEXTS_BEYOND_A_SCHEMA = ("Invalid field name", "Invalid dataset ID", "The cursor", "This Idempotency-Key")
-# Of streams: what is said above of numbers, and that a key is used for one body.
-STREAM_DETAILS_BEYOND_A_SCHEMA = ("A number", "only numbers that fit", "This Idempotency-Key")
+# Of streams: what is said above, and that a filter is a rule, such as this one.
+STREAM_ERRORS_BEYOND_A_SCHEMA = BEYOND_A_SCHEMA | {"invalid_filter"}
+STREAM_DETAILS_BEYOND_A_SCHEMA = ("A number", "only numbers that fit", "from must be before to")
+FILTER = 'event.level == "ERROR"'
 QUERY = "POST /api/datasets/{project}/{id}/query"
 FILES = ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet")
 
@@ -86,6 +88,8 @@ def _put_known(case: schemathesis.Case) -> None:
     for name in _known().in_header.get(operation, {}):
         if name in (case.headers or {}) and not _is_wrong(case, ParameterLocation.HEADER):
             case.headers[name] = _next("in_header", operation, name)
+    if "filter" in (case.query or {}) and not _is_wrong(case, ParameterLocation.QUERY):
+        case.query["filter"] = FILTER
     for name in _known().in_path.get(operation, {}):
         if name in case.path_parameters and not _is_wrong(case, ParameterLocation.PATH):
             case.path_parameters[name] = _next("in_path", operation, name)
@@ -161,8 +165,8 @@ def filter_failure(_: schemathesis.HookContext, failure: Failure, case: schemath
     answer = response.json()
     if "detail" in answer:
         # A text of lines is not known to be of JSON.
-        beyond = any(words in answer["detail"] for words in STREAM_DETAILS_BEYOND_A_SCHEMA)
-        return not beyond and case.media_type != FILES[0]
+        words = any(each in answer["detail"] for each in STREAM_DETAILS_BEYOND_A_SCHEMA)
+        return not words and answer["error"] not in STREAM_ERRORS_BEYOND_A_SCHEMA and case.media_type != FILES[0]
     return not _is_beyond_a_schema(answer["error"])
 
 

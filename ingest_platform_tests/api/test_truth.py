@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ingest_platform.feeds import discover
+from ingest_platform.feeds.stream_events import tail
 from ingest_platform.pipeline.platform import Platform
 from ingest_platform.storage import jobs, keys, workspaces
 from ingest_platform_tests.api.known import PROJECT, make_known
@@ -28,6 +29,8 @@ HOOKS = "ingest_platform_tests.api.schemathesis_hooks"
 SECONDS_MAX = 600
 # An answer that takes longer is one that never comes; on a machine that is busy with much else, all take long.
 REQUEST_SECONDS_MAX = 30
+# Who follows a stream that exists is answered for an hour.
+TAIL_SECONDS_MAX = 0.5
 SEED = 20260506
 # A route for each tool, alike but for a few fields: three stand for all. A route's other paths are the same route. The
 # long version tries all.
@@ -60,8 +63,9 @@ def working(platform: Platform) -> Iterator[None]:
 
 
 @pytest.fixture
-def busy(site: Site, tmp_path: Path) -> Iterator[Site]:
+def busy(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Serve without a rate in the way, with a finished job to look at and what the hooks know, and work what comes."""
+    monkeypatch.setattr(tail, "STREAM_SECONDS_MAX", TAIL_SECONDS_MAX)
     unlimited = {feed.name: 1_000_000 for feed in discover()}
     with site.platform.ledger.transaction() as tx:
         workspaces.put(tx, workspaces.Workspace(name="acme", projects=["local"], rate_limits=unlimited))

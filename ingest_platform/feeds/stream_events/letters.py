@@ -133,15 +133,16 @@ _LETTER_SCHEMA: Mapping[str, object] = {
     "required": ["event_id", "destination", "reason", "delivery_id", "stream_version", "died_at"],
     "additionalProperties": False,
 }
+_TEXT: Mapping[str, object] = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _WHICH_SCHEMA: Mapping[str, object] = {
     "type": "object",
     "description": "Which ones; without anything, all of the stream.",
     "properties": {
-        "destination": {"type": "string", "description": "Only those of this destination."},
-        "reason": {"type": "string", "description": "Only those of exactly this reason."},
+        "destination": {**_TEXT, "description": "Only those of this destination."},
+        "reason": {**_TEXT, "description": "Only those of exactly this reason."},
         "event_ids": {
             "type": "array",
-            "items": {"type": "string"},
+            "items": _TEXT,
             "minItems": 1,
             "maxItems": EVENT_IDS_MAX,
             "description": "Only these events.",
