@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+import psycopg
 import structlog
 
 from ingest_platform.domain.crashpoint import reach
@@ -136,10 +137,16 @@ class Deliverer:
         try:
             while again_seconds is None and not self._ending.is_set():
                 again_seconds = self._deliver_next(to)
-        except Fault as fault:
-            # What was claimed is taken over when its lease has run out; nothing of it is lost.
+        except (Fault, psycopg.Error) as fault:
+            # What was claimed is taken over when its lease has run out; nothing of it is lost. If it is what the ledger
+            # can't keep, it is given up after some times, as one that ends whoever sends it.
             again_seconds = QUIET_SECONDS_MAX
-            log.exception("delivery interrupted", destination=to.destination, workspace=to.workspace, reason=str(fault))
+            log.error(  # noqa: TRY400 - what PostgreSQL says may quote values
+                "delivery interrupted",
+                destination=to.destination,
+                workspace=to.workspace,
+                reason=str(fault) if isinstance(fault, Fault) else type(fault).__name__,
+            )
         except BaseException as error:  # noqa: BLE001 - raised by `run`
             # With a thread less we would look alive and deliver half of it.
             self._broken = error

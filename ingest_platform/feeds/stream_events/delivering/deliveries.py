@@ -16,7 +16,7 @@ from psycopg.rows import kwargs_row
 
 from ingest_platform.domain.ids import new_id
 from ingest_platform.feeds.stream_events.delivering import health
-from ingest_platform.feeds.stream_events.delivering.health import DECLARED, To, without_nul
+from ingest_platform.feeds.stream_events.delivering.health import DECLARED, To, keepable
 from ingest_platform.feeds.stream_events.destinations.destination import BatchRule
 from ingest_platform.storage.ledger import Transaction
 
@@ -379,7 +379,7 @@ def end(
             "pending_seqs": [place.seq for place in ending.again],
             "pending_indexes": [place.record_index for place in ending.again],
             "again_seconds": ending.again_seconds,
-            "reason": ending.reason and without_nul(ending.reason),
+            "reason": ending.reason and keepable(ending.reason),
             "log_max": LOG_MAX,
             "entry": json.dumps([_entry(claimed, ending, at=at, took_ms=took_ms)]),
         },
@@ -398,7 +398,7 @@ def _entry(claimed: Claimed, ending: Ending, *, at: str | None, took_ms: int | N
         "delivered": ending.delivered,
         "retry": len(ending.again),
         "dead": len(ending.dead),
-        "reason": ending.reason and without_nul(ending.reason),
+        "reason": ending.reason and keepable(ending.reason),
     }
 
 
@@ -408,7 +408,7 @@ def put_back(tx: Transaction, claimed: Claimed, *, seconds: float, reason: str) 
         "UPDATE stream_deliveries SET state = 'waiting', reason = %s,"
         " due_at = clock_timestamp() + make_interval(secs => %s)"
         " WHERE id = %s AND attempts = %s AND state = 'sending'",
-        (without_nul(reason), seconds, claimed.id, claimed.attempt),
+        (keepable(reason), seconds, claimed.id, claimed.attempt),
     )
 
 
@@ -425,7 +425,7 @@ def _bury(tx: Transaction, claimed: Claimed, dead: Sequence[DeadEvent]) -> None:
             [each.event_id for each in dead],
             [each.place.seq for each in dead],
             [each.place.record_index for each in dead],
-            [without_nul(each.reason) for each in dead],
+            [keepable(each.reason) for each in dead],
         ),
     )
 

@@ -13,6 +13,7 @@ from typing import LiteralString, NamedTuple
 
 from psycopg.rows import kwargs_row
 
+from ingest_platform.feeds.stream_events.destinations.destination import REASON_CHARACTERS_MAX
 from ingest_platform.storage.ledger import Transaction
 
 FAILURES_MAX = 5
@@ -34,13 +35,13 @@ class State(StrEnum):
     BLOCKED = "blocked"
 
 
-def without_nul(text: str) -> str:
-    r"""Take out what a destination may say and a text of PostgreSQL's can't have.
+def keepable(text: str) -> str:
+    r"""Make what a destination says a text that PostgreSQL can keep and a person reads.
 
-    >>> without_nul("no\0n\0e")
-    'none'
+    >>> keepable("no\0n\udcffe")
+    'non?e'
     """
-    return text.replace("\0", "")
+    return text.encode(errors="replace").decode().replace("\0", "")[:REASON_CHARACTERS_MAX]
 
 
 # How the destination of a row that is called `destination` is declared now: the version and the time of its secrets;
@@ -139,7 +140,7 @@ def fail(tx: Transaction, to: To, *, declared: str | None, reason: str, asked_se
         {
             **to._asdict(),
             "declared": declared,
-            "reason": without_nul(reason),
+            "reason": keepable(reason),
             "asked": min(asked_seconds or 0.0, ASKED_SECONDS_MAX),
             "failures_max": FAILURES_MAX,
             "pause": PAUSE_SECONDS,
@@ -155,7 +156,7 @@ def block(tx: Transaction, to: To, *, declared: str | None, reason: str) -> None
         " open_until = clock_timestamp() + make_interval(secs => %s),"
         " changed_at = CASE WHEN blocked THEN changed_at ELSE clock_timestamp() END"
         " WHERE workspace = %s AND destination = %s",
-        (without_nul(reason), declared, BLOCKED_SECONDS, *to),
+        (keepable(reason), declared, BLOCKED_SECONDS, *to),
     )
 
 

@@ -150,7 +150,7 @@ def test_what_a_destination_does_not_speak_of_is_sent_again(acme: Platform) -> N
 def test_what_a_destination_refuses_is_dead_and_the_rest_is_delivered(acme: Platform) -> None:
     def say(batch: Batch) -> Sent:
         first, *others = (item.event_id for item in batch.items)
-        return Sent(delivered=others, dead={first: "no field \0 level"})
+        return Sent(delivered=others, dead={first: "no field \0 level \ud800" + "x" * 500})
 
     archive, siem = Flaky(say=say), Flaky(say=failing(1, error=Permanent("no such index")))
     job = consign(acme, event(1, "archive", "siem"), event(2, "archive", "siem"))
@@ -161,7 +161,7 @@ def test_what_a_destination_refuses_is_dead_and_the_rest_is_delivered(acme: Plat
         letters = tx.execute("SELECT event_id, destination, reason FROM stream_dead_letters ORDER BY id").fetchall()
     assert sorted(letters) == sorted(
         [
-            (*ids_of(job, [0]), "archive", "no field  level"),
+            (*ids_of(job, [0]), "archive", "no field  level ?" + "x" * 283),
             *((event_id, "siem", "no such index") for event_id in ids_of(job, [0, 1])),
         ]
     )
@@ -189,6 +189,24 @@ def test_a_delivery_that_ends_whoever_sends_it_is_given_up_without_being_sent(ac
     deliver(acme, {"archive": archive})
     assert len(archive.batches) == 1
     assert figures(acme, "archive") == (1, 0, 0, 1)
+
+
+def test_an_outcome_that_the_ledger_can_not_keep_holds_up_nobody_and_is_given_up_in_the_end(acme: Platform) -> None:
+    with acme.ledger.transaction() as tx:
+        tx.execute("ALTER TABLE stream_dead_letters ADD CONSTRAINT planted CHECK (reason <> 'planted')")
+    archive, siem = Flaky(say=failing(99, error=Permanent("planted"))), Flaky()
+    try:
+        consign(acme, event(1, "archive", "siem"))
+        deliver_until(acme, {"archive": archive, "siem": siem}, lambda: len(archive.batches) >= 2)
+        assert siem.numbers == [1]
+        assert figures(acme, "archive") == (1, 0, 1, 0)
+        with acme.ledger.transaction() as tx:
+            tx.execute("UPDATE stream_deliveries SET lost = 20, due_at = clock_timestamp() WHERE state = 'sending'")
+        deliver(acme, {"archive": archive, "siem": siem})
+        assert figures(acme, "archive") == (1, 0, 0, 1)
+    finally:
+        with acme.ledger.transaction() as tx:
+            tx.execute("ALTER TABLE stream_dead_letters DROP CONSTRAINT planted")
 
 
 def test_a_destination_that_takes_nothing_is_left_alone_until_one_delivery_finds_out(acme: Platform) -> None:
