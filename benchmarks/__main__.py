@@ -5,9 +5,12 @@ from pathlib import Path
 
 import click
 
-from benchmarks import accept, datasets, idle, issues_load, latency, patterns, stream_accept, upload
+from benchmarks import accept, datasets, idle, issues_load, latency, patterns, stream_accept, streams, upload
 
-NAMES = ("accept", "latency", "upload", "idle", "patterns", "issues-load", "datasets", "stream-accept")
+NAMES = (
+    *("accept", "latency", "upload", "idle", "patterns", "issues-load", "datasets"),
+    *("stream-accept", "stream-pipeline"),
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,6 +60,7 @@ def main(
         "issues-load": lambda: issues_load.run(sizes=stored, rounds=rounds),
         "datasets": lambda: datasets.run(seconds=seconds or 20, rounds=rounds, rows=rows, connections=connections),
         "stream-accept": lambda: stream_accept.run(seconds=seconds or 3, rounds=rounds, connections=connections),
+        "stream-pipeline": lambda: streams.run(rounds=max(rounds, streams.ROUNDS_MIN)),
     }
     for name in NAMES:
         if name in names or not names:

@@ -6,6 +6,7 @@ stored as it was sent.
 
 import contextlib
 import gc
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,11 +29,12 @@ from ingest_platform.feeds.stream_events.processing.parsing.parse import CODE, p
 from ingest_platform.feeds.stream_events.processing.projecting import Document, Project, projection
 from ingest_platform.feeds.stream_events.processing.routing import Places, route
 
-# As many events at a time stay in the processor's cache, decoded; a frame of 250,000 would take a gigabyte.
-SLICE_EVENTS = 16_384
+# Each step has a cost of its own, whatever the number of events; decoded, their text takes five times its memory.
+SLICE_EVENTS = 32_768
+SLICE_BYTES = 16 * 1024 * 1024
 # While one waits for the interpreter, the other is with Polars, which does not need it: about half of the time.
 THREADS = 2
-PARALLEL_SLICES_MIN = 2
+PARALLEL_EVENTS_MIN = 8_192
 _SOURCE: Path = (SOURCE.name,)
 _SOURCE_COLUMN = column_name(_SOURCE, Kind.STRING)
 EVENTS_SCHEMA: Mapping[str, pl.DataType] = {
@@ -70,9 +72,9 @@ def process(frame: pl.DataFrame, pipeline: Pipeline, *, job_ids: Mapping[int, st
     the contract); `job_ids` by submission. `key` is needed by masks that hash.
     """
     machine = _Machine.of(pipeline, key)
-    slices = [frame.slice(at, SLICE_EVENTS) for at in range(0, frame.height, SLICE_EVENTS)]
+    slices = _slices(frame)
     with _no_collector():
-        if len(slices) < PARALLEL_SLICES_MIN:
+        if len(slices) == 1:
             parts = [_process(each, machine, job_ids) for each in slices]
         else:
             with ThreadPoolExecutor(max_workers=THREADS) as pool:
@@ -81,6 +83,15 @@ def process(frame: pl.DataFrame, pipeline: Pipeline, *, job_ids: Mapping[int, st
         events=pl.concat([pl.DataFrame(schema=EVENTS_SCHEMA), *(part.events for part in parts)]),
         problems=pl.concat([pl.DataFrame(schema=PROBLEMS_SCHEMA), *(part.problems for part in parts)]),
     )
+
+
+def _slices(frame: pl.DataFrame) -> list[pl.DataFrame]:
+    """Cut a frame into slices of one size, as many for each thread."""
+    total = int(frame[DOCUMENT].str.len_bytes().sum())
+    count = max(math.ceil(frame.height / SLICE_EVENTS), math.ceil(total / SLICE_BYTES), 1)
+    if frame.height >= PARALLEL_EVENTS_MIN:
+        count = math.ceil(count / THREADS) * THREADS
+    return list(frame.iter_slices(max(1, math.ceil(frame.height / count))))
 
 
 @contextlib.contextmanager

@@ -143,6 +143,7 @@ def test_it_does_not_matter_what_stands_beside_an_event(
     together = process(whole, pipeline, job_ids={0: JOB}, key=key).events
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "SLICE_EVENTS", at_once)
+        patch.setattr(engine, "PARALLEL_EVENTS_MIN", 3)
         apart = process(whole, pipeline, job_ids={0: JOB}, key=key).events
     assert together.drop("document").equals(apart.drop("document"))
     assert [text and json.loads(text) for text in together["document"]] == [
