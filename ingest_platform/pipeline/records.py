@@ -339,13 +339,18 @@ def _is_array(value: object) -> TypeGuard[list[object]]:
 
 
 def _has_unfit(value: object) -> bool:
-    return value is _UNFIT or any(_has_unfit(inner) for inner in _inner(value))
+    # Most values are no arrays and no objects, and need no more than this.
+    if not isinstance(value, list):
+        return value is _UNFIT
+    return any(map(_has_unfit, _inner(cast("object", value))))
 
 
 def _repeats(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
     if isinstance(value, _Object) and len(dict(value)) != len(value):
         return True
-    return any(_repeats(inner) for inner in _inner(value))
+    return any(map(_repeats, _inner(cast("object", value))))
 
 
 def _twice(members: _Object) -> set[str]:
