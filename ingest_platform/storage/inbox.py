@@ -18,6 +18,9 @@ _DAY_SETTLES_SECONDS = 3_600
 # Making and dropping a partition lock all of the inbox. Behind whoever reads it for long (as a backup does) submissions
 # would queue up with us, so it is left for the next time; this is far less than they may wait.
 _LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '500ms'"
+_NEW_PARTITION = sql.SQL("CREATE TABLE {} PARTITION OF submissions FOR VALUES FROM ({}) TO ({})")
+# As of the whole table: of bodies that may not be kept there may be no samples in the statistics either.
+_NO_STATISTICS = sql.SQL("ALTER TABLE {} ALTER COLUMN body SET STATISTICS 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,10 @@ def _partition(day: date) -> sql.Identifier:
     return sql.Identifier(f"submissions_{day:%Y%m%d}")
 
 
+def _is_there(tx: Transaction, day: date) -> bool:
+    return tx.execute("SELECT to_regclass(%s)", (_partition(day).as_string(),)).fetchone() != (None,)
+
+
 def ensure_partitions(tx: Transaction, *, days_ahead: int) -> None:
     """Make the partitions of today and the days ahead. A day that already has rows in the default one stays there.
 
@@ -51,13 +58,12 @@ def ensure_partitions(tx: Transaction, *, days_ahead: int) -> None:
     tx.execute(_LOCK_WAIT)
     first = today(tx)
     for day in (first + timedelta(days=ahead) for ahead in range(days_ahead + 1)):
+        if _is_there(tx, day):
+            continue
         try:
             with tx.transaction():
-                tx.execute(
-                    sql.SQL(
-                        "CREATE TABLE IF NOT EXISTS {} PARTITION OF submissions FOR VALUES FROM ({}) TO ({})"
-                    ).format(_partition(day), sql.Literal(day), sql.Literal(day + timedelta(days=1)))
-                )
+                tx.execute(_NEW_PARTITION.format(_partition(day), day, day + timedelta(days=1)))
+                tx.execute(_NO_STATISTICS.format(_partition(day)))
         except psycopg.errors.CheckViolation:
             # Accepted before the partition was made: the rows are as safe in the default partition.
             continue

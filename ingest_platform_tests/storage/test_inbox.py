@@ -54,6 +54,25 @@ def test_partitions_are_made_ahead_and_once(ledger: Ledger) -> None:
     assert len(_partitions(ledger)) == 5
 
 
+def test_bodies_leave_no_samples_in_the_statistics_of_the_database(ledger: Ledger) -> None:
+    make_workspace(ledger)
+    for ensured in (False, True):
+        if ensured:
+            with ledger.transaction() as tx:
+                tx.execute("DELETE FROM submissions")
+            _ensure(ledger)
+        # More than one body, as the only value of a column would be left out.
+        accept(ledger, *(new_job(b'{"items": [%d]}' % number) for number in range(5)))
+        with ledger.connection() as connection:
+            connection.execute("ANALYZE")
+            seen = connection.execute(
+                "SELECT attname FROM pg_stats WHERE tablename LIKE 'submissions%'"
+                " AND (most_common_vals IS NOT NULL OR histogram_bounds IS NOT NULL)"
+            ).fetchall()
+        assert ("body",) not in seen
+        assert seen, "nothing was sampled at all"
+
+
 def test_submissions_do_not_queue_up_behind_partitions_while_somebody_reads_for_long(ledger: Ledger) -> None:
     make_workspace(ledger)
     _ensure(ledger, days_ahead=0)
