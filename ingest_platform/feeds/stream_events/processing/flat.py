@@ -1,8 +1,9 @@
 r"""Events as flat JSON text: with a single character in place of each escape, so that a pattern sees what is meant.
 
 In flat text a quote is always one of JSON's own. What was `\n` is the line feed itself, which JSON has only as white
-space (and events from here on don't have any); `\"` and `\\` are two control characters that JSON never has. What has
-an escape like `\u0007` is odd: no single character is left for it, so that it is only half flat.
+space (and events from here on don't have any), what was `\u001b` the control character that JSON never has as it is.
+Two of these stand for `\"` and `\\`, and one is needed elsewhere; what has one of the three itself is odd: no character
+is left for it, so that it is only half flat.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,12 @@ import polars as pl
 import pyarrow as pa
 
 Places = npt.NDArray[np.int64]
+# It is in no flat text, so that masks can mark with it where something was found.
+HOLE = "\x00"
 QUOTE, BACKSLASH = "\x01", "\x02"
-# The escapes that our encoder writes, but for \u00.., which it writes for the other control characters.
+# The escapes that our encoder writes.
 ESCAPES = {
+    **{f"\\u{code:04x}": chr(code) for code in range(0x20) if chr(code) not in {HOLE, QUOTE, BACKSLASH, *"\n\t\r\b\f"}},
     r"\"": QUOTE,
     r"\\": BACKSLASH,
     r"\n": "\n",
@@ -66,7 +70,7 @@ class Flat:
 def flatten(texts: pl.Series) -> Flat:
     r"""Make events, which are objects, flat.
 
-    >>> flat = flatten(pl.Series([r'{"a": "x\n\u0040"}', r'{"b":"\u0007"}']))
+    >>> flat = flatten(pl.Series([r'{"a": "x\n\u0040"}', r'{"b":"\u0001"}']))
     >>> flat.texts[0], flat.odd.tolist(), flat.json()[0]
     ('{"a":"x\n@"}', [False, True], '{"a":"x\\n@"}')
     """

@@ -16,11 +16,14 @@ from ingest_platform.feeds.stream_events.declaration.pipeline import Mask, Path
 from ingest_platform.feeds.stream_events.processing import walking
 from ingest_platform.feeds.stream_events.processing.detectors import FINDERS, Finder
 from ingest_platform.feeds.stream_events.processing.field_masks import mask_field
-from ingest_platform.feeds.stream_events.processing.flat import Flat, Places
+from ingest_platform.feeds.stream_events.processing.flat import HOLE, Flat, Places
 from ingest_platform.feeds.stream_events.processing.hiding import Hiding, MaskKey, hiding_of
-from ingest_platform.feeds.stream_events.processing.walking import HOLE, Cuts, cut, fill
+from ingest_platform.feeds.stream_events.processing.walking import Cuts, cut, fill
 
 _IN_KEY = rf'{HOLE}[^"]*"\s*:'
+# What stands around a number that is whole, without a sign.
+_BEFORE_NUMBER = frozenset(":,[")
+_BEHIND_NUMBER = re.compile(r"\s*[,}\]]")
 _COLON = re.compile(r"\s*:")
 
 
@@ -84,17 +87,24 @@ def _labelled(texts: pl.Series, finder: Finder, label: str) -> tuple[pl.Series, 
 
 def _filled(cuts: Cuts) -> tuple[pl.Series, npt.NDArray[np.bool_]]:
     """Put masked values where they were cut out; tell where that can't be: one is a number, or stands in a key."""
-    left = [not _in_values(*each) for each in zip(cuts.rests, cuts.candidates, cuts.values, strict=True)]
+    left = [not _fits(*each) for each in zip(cuts.rests, cuts.candidates, cuts.values, strict=True)]
     masked = [fill(rest, values) for rest, values, each in zip(cuts.rests, cuts.values, left, strict=True) if not each]
     return pl.Series(masked, dtype=pl.String), np.array(left, dtype=np.bool_)
 
 
-def _in_values(rest: Sequence[str], candidates: Sequence[str], values: Sequence[str]) -> bool:
-    """Tell whether all candidates that are masked stand in texts that are values."""
+def _fits(rest: list[str], candidates: Sequence[str], values: list[str]) -> bool:
+    """Tell whether all candidates that are masked stand in values; a number that is one becomes a text."""
     quotes = 0
     for place, (candidate, value) in enumerate(zip(candidates, values, strict=True)):
         quotes += rest[place].count('"')
-        if candidate != value and (quotes % 2 == 0 or _ends_a_key(rest[place + 1 :])):
+        if candidate == value:
+            continue
+        if quotes % 2 == 0:
+            # A sign, a fraction or an exponent would have to go into the text, too.
+            if rest[place].rstrip()[-1:] not in _BEFORE_NUMBER or not _BEHIND_NUMBER.match(rest[place + 1]):
+                return False
+            values[place] = f'"{value}"'
+        elif _ends_a_key(rest[place + 1 :]):
             return False
     return True
 

@@ -4,6 +4,7 @@ Every text, key and number of an event is looked at. A number of which something
 masked key would be that of another member, a number is put behind it.
 """
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,10 @@ import polars as pl
 
 from ingest_platform.feeds.stream_events.declaration.pipeline import Mask, Path
 from ingest_platform.feeds.stream_events.processing.detectors import FINDERS, Finder
+from ingest_platform.feeds.stream_events.processing.flat import HOLE
 from ingest_platform.feeds.stream_events.processing.hiding import Hiding, MaskKey, hiding_of
 
 Document = dict[str, object]
-# It is in no text of JSON, nor in a text that is looked through: those are cut up at it.
-HOLE = "\x00"
 _encode = msgspec.json.encode
 
 
@@ -26,30 +26,36 @@ def mask_documents(documents: Sequence[Document], mask: Mask, key: MaskKey | Non
     """Apply one mask to documents, in place."""
     hiding = hiding_of(mask, key)
     if mask.field is not None:
-        for document in documents:
-            mask_field(document, mask.field, hiding)
+        mask_field(documents, mask.field, hiding)
         return
     assert mask.detector is not None
     finder = FINDERS[mask.detector]
-    texts = list({text for document in documents for text in _texts_of(document)})
-    masked = dict(zip(texts, mask_texts(texts, finder, hiding), strict=True))
+    found = set[str]()
     for document in documents:
-        members = {key: _replaced(value, masked) for key, value in _renamed(document, masked)}
-        document.clear()
-        document.update(members)
+        _collect(document, found, numbers=finder.in_numbers)
+    texts = list(found)
+    masked = {
+        text: other for text, other in zip(texts, mask_texts(texts, finder, hiding), strict=True) if other != text
+    }
+    for document in documents:
+        members = _replaced(document, masked)
+        if members is not document:
+            assert isinstance(members, dict)
+            document.clear()
+            document.update(members)
 
 
-def mask_field(document: Document, path: Path, hiding: Hiding) -> None:
-    """Mask the value at a path; a list on the way stands for each of the objects in it."""
+def mask_field(documents: Sequence[Document], path: Path, hiding: Hiding) -> None:
+    """Mask the values at a path; a list on the way stands for each of the objects in it."""
     *parents, name = path
-    for holder in _holders([document], parents):
-        value = holder.get(name)
-        if value is None:
-            continue
-        if hiding.drops:
+    holders = [holder for holder in _holders(documents, parents) if holder.get(name) is not None]
+    if hiding.drops:
+        for holder in holders:
             del holder[name]
-        else:
-            holder[name] = hidden(value, hiding)
+        return
+    values = [holder[name] for holder in holders]
+    for holder, value in zip(holders, hidden(values, hiding), strict=True):
+        holder[name] = value
 
 
 def _holders(values: Iterable[object], names: Sequence[str]) -> Iterator[Document]:
@@ -63,18 +69,23 @@ def _holders(values: Iterable[object], names: Sequence[str]) -> Iterator[Documen
                 yield value
 
 
-def hidden(value: object, hiding: Hiding) -> object:
-    """Mask a value."""
-    if isinstance(value, str):
-        return _mask_texts([value], hiding)[0]
-    if is_number(value):
-        text = number_text(value)
-        masked = _mask_texts([text], hiding)[0]
-        return value if masked == text else masked
-    if hiding.parts_only and isinstance(value, dict | list):
-        texts = list(set(_texts_of(value)))
-        return _replaced(value, dict(zip(texts, _mask_texts(texts, hiding), strict=True)))
-    return value if value is None else hiding.whole(value)
+def hidden(values: Sequence[object], hiding: Hiding) -> list[object]:
+    """Mask values, which are not null, each by itself."""
+    if hiding.constant is not None:
+        return [hiding.constant] * len(values)
+    found = set[str]()
+    for value in values:
+        if hiding.parts_only or not isinstance(value, dict | list):
+            _collect(value, found, numbers=True)
+    texts = list(found)
+    masked = dict(zip(texts, _mask_texts(texts, hiding), strict=True))
+    return [_hidden(value, masked, hiding) for value in values]
+
+
+def _hidden(value: object, masked: Mapping[str, str], hiding: Hiding) -> object:
+    if isinstance(value, str) or is_number(value) or (hiding.parts_only and isinstance(value, dict | list)):
+        return _replaced(value, masked)
+    return hiding.whole(value)
 
 
 def _mask_texts(texts: Sequence[str], hiding: Hiding) -> list[str]:
@@ -91,45 +102,53 @@ def number_text(value: object) -> str:
     return _encode(value).decode()
 
 
-def _texts_of(value: object) -> Iterator[str]:
-    """List all texts, keys and numbers within a value."""
+def _collect(value: object, found: set[str], *, numbers: bool) -> None:
+    """Collect all texts and keys within a value, and its numbers if they are asked for."""
     if isinstance(value, str):
-        yield value
+        found.add(value)
     elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield name
-            yield from _texts_of(inner)
+        found.update(value)
+        for inner in value.values():
+            _collect(inner, found, numbers=numbers)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts_of(inner)
-    elif is_number(value):
-        yield number_text(value)
+            _collect(inner, found, numbers=numbers)
+    elif numbers and is_number(value):
+        found.add(number_text(value))
 
 
 def _replaced(value: object, masked: Mapping[str, str]) -> object:
+    """Put masked texts in the place of those that are; what has none of them is the same object as before."""
     if isinstance(value, str):
-        return masked[value]
+        return masked.get(value, value)
     if isinstance(value, dict):
-        return {name: _replaced(inner, masked) for name, inner in _renamed(value, masked)}
+        inner = [_replaced(each, masked) for each in value.values()]
+        if masked.keys().isdisjoint(value):
+            same = all(map(operator.is_, inner, value.values()))
+            return value if same else dict(zip(value, inner, strict=True))
+        return dict(zip(_renamed(value, masked), inner, strict=True))
     if isinstance(value, list):
-        return [_replaced(inner, masked) for inner in value]
+        inner = [_replaced(each, masked) for each in value]
+        return value if all(map(operator.is_, inner, value)) else inner
     if is_number(value):
         text = number_text(value)
-        return value if masked[text] == text else masked[text]
+        other = masked.get(text, text)
+        return value if other == text else other
     return value
 
 
-def _renamed(members: Mapping[str, object], masked: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    taken = {name for name in members if masked[name] == name}
-    for name, value in members.items():
-        new = masked[name]
+def _renamed(names: Iterable[str], masked: Mapping[str, str]) -> Iterator[str]:
+    """Give masked keys other names than those that stand already."""
+    taken = {name for name in names if masked.get(name, name) == name}
+    for name in names:
+        new = masked.get(name, name)
         if new != name:
             number, wanted = 1, new
             while new in taken:
                 number += 1
                 new = f"{wanted} {number}"
             taken.add(new)
-        yield new, value
+        yield new
 
 
 def mask_texts(texts: Sequence[str], finder: Finder, hiding: Hiding) -> list[str]:

@@ -19,7 +19,9 @@ CANARIES = {
 NUMBERS = [4111111111111111, -4111111111111111, 4111111111111111.0, 4.222222222222e12, 378282246310005]
 _SECRETS = [secret for secrets in CANARIES.values() for secret in secrets]
 # What stands around a secret: nothing that it could be part of.
-_AROUND = st.sampled_from(["", " ", '"', "\\", "\n", "\t", "\x07", "\x00", "€", "<", "; ", '":', ",", "{", "}", "='"])
+_AROUND = st.sampled_from(
+    ["", " ", '"', "\\", "\n", "\t", "\x07", "\x1b", "\x00", "\x01", "€", "<", "; ", '":', ",", "{", "}", "='"]
+)
 SECRETS = st.sampled_from(_SECRETS)
 HIDING_PLACES = st.lists(st.tuples(_AROUND, SECRETS, _AROUND).map("".join), min_size=1, max_size=3).map(" ; ".join)
 TEXTS = HIDING_PLACES | st.text(max_size=8) | st.sampled_from(["card", "event", '"card":', "a", "b", "", "null"])
