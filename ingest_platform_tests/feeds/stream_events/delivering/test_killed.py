@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -64,24 +65,15 @@ def land(platform: Platform, *, events: int) -> list[str]:
 @contextmanager
 def at_work(*works: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
     """Do something in threads through a with block; each is given what tells it to stop."""
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def guarded(work: Callable[[Callable[[], bool]], None]) -> None:
+    stop = threading.Event()
+    with ThreadPoolExecutor(max_workers=len(works)) as pool:
+        done = [pool.submit(each, stop.is_set) for each in works]
         try:
-            work(stop.is_set)
-        except BaseException as failure:  # noqa: BLE001 - raised below
-            failures.append(failure)
-
-    threads = [threading.Thread(target=guarded, args=(each,), daemon=True) for each in works]
-    for each in threads:
-        each.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for each in threads:
-            each.join(timeout=PATIENCE_SECONDS)
-    assert failures == []
+            yield
+        finally:
+            stop.set()
+    for each in done:
+        each.result()
 
 
 def working(platform: Platform) -> Callable[[Callable[[], bool]], None]:
