@@ -56,8 +56,10 @@ def read_files(paths: Iterable[Path], *, sections: Sections, mistakes: list[Mist
 
 def read_text(text: str, *, file: str, sections: Sections, mistakes: list[Mistake]) -> list[Entry]:
     """Read the entries of one document; its mistakes of form are added to the list."""
-    loader = _Loader(text)
+    loader = None
     try:
+        # It looks at the characters at once.
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return []
@@ -68,7 +70,8 @@ def read_text(text: str, *, file: str, sections: Sections, mistakes: list[Mistak
         mistakes.append(Mistake(file=file, line=0, path="", message=f"is not YAML: {error}"))
         return []
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if not isinstance(document, dict) or not isinstance(root, yaml.MappingNode):
         said = f"must be a mapping of {', '.join(sections.names)}"
         mistakes.append(Mistake(file=file, line=1, path="", message=said))

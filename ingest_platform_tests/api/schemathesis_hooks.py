@@ -26,9 +26,9 @@ from ingest_platform.pipeline.signature import HUB_SIGNATURE_HEADER, SIGNATURE_H
 from ingest_platform_tests.api.known import DATASET_RECORD, FILE, Known
 from ingest_platform_tests.feeds.issues.connectors import payloads
 
-# A cursor is signed, `from` is not after `to`, a key is used for one body: none of it is a property of a text. A CSV,
-# which is no JSON value and so has no schema, is not empty.
-BEYOND_A_SCHEMA = frozenset({"invalid_cursor", "invalid_range", "idempotency_key_reused", "empty"})
+# A cursor is signed, `from` is not after `to`, a key is used for one body, a declaration is YAML: none of it is a
+# property of a text. A CSV, which is no JSON value and so has no schema, is not empty.
+BEYOND_A_SCHEMA = frozenset({"invalid_cursor", "invalid_range", "idempotency_key_reused", "empty", "wrongly_declared"})
 # The same in the words of issues, which name the field in `details`.
 FIELDS_BEYOND_A_SCHEMA = frozenset({"cursor"})
 # Nor is that a data point is registered, and that its factor leaves a value finite.

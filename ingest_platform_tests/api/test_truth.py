@@ -86,7 +86,7 @@ def _write_tokens(site: Site, folder: Path) -> None:
     with site.platform.ledger.transaction() as tx:
         tokens = {
             path: keys.issue(tx, keys.NewKey(workspace="acme", scopes=keys.SCOPES, kind=kind, project=PROJECT)).token
-            for path, kind in (("^/api/datasets", "pat"), ("^/datasets", "api"))
+            for path, kind in (("^/api/datasets", "pat"), ("^/datasets", "api"), ("^/v1/declarations", "pat"))
         }
     operations = [
         f'[[operations]]\ninclude-path-regex = "{path}"\nheaders = {{ Authorization = "Bearer {token}" }}\n'

@@ -141,6 +141,7 @@ def test_a_site_that_is_still_used_can_not_be_retired(applied: Apply) -> None:
     [
         ("[]", "must be a mapping"),
         ("workspaces: [", "is not YAML"),
+        ("workspaces: \x9b", "is not YAML: unacceptable character"),
         ("nonsense: []", "1: nonsense: is unknown; there are workspace, workspaces, "),
         ("sites: {name: x}", "1: sites: must be a list"),
         ("sites: [x]", "1: sites[0]: must be a mapping"),
