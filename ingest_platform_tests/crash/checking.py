@@ -1,7 +1,7 @@
 """Whether the promises were kept in a trial: the clients' journal against what is there afterwards.
 
-What must be true of issues is said in `issues.py`, of datasets in `datasets.py`. Pure: it gets values and returns
-violations in words, each beginning with the promise's number in `design.md`.
+What must be true of issues is said in `issues.py`, of datasets in `datasets.py`, of streams in `streams.py`. Pure: it
+gets values and returns violations in words, each beginning with the promise's number in `design.md`.
 """
 
 import json
@@ -13,8 +13,12 @@ from typing import cast
 from ingest_platform_tests.crash.datasets import wrong_reply, wrong_rows
 from ingest_platform_tests.crash.issues import wrong_issues
 from ingest_platform_tests.crash.journal import FACTOR, Afterwards, Family, Form, Item, Journal, Sending, Shown
+from ingest_platform_tests.crash.streams import wrong_deliveries
+from ingest_platform_tests.crash.streams import wrong_reply as wrong_stream_reply
 
 ENDED = frozenset({"finished", "failed"})
+# Families whose records replace nothing, and what is wrong with a reply of theirs.
+_APPENDED = {Family.DATASETS: wrong_reply, Family.STREAMS: wrong_stream_reply}
 FATES = ("created", "updated", "unchanged", "stale", "superseded", "duplicate")
 
 
@@ -33,6 +37,7 @@ def violations(journal: Journal, after: Afterwards) -> list[str]:
         *_wrong_points(senders, jobs, after),
         *wrong_issues(senders, jobs, after),
         *wrong_rows(senders, jobs, after),
+        *wrong_deliveries(senders, jobs, after),
         *(f"1: the issue {issue_id} was acknowledged and could not be read" for issue_id in sorted(journal.unread)),
         *_halves_seen(journal, senders),
         *(f"5: the file {name} is not archived exactly once" for name in after.not_archived_once),
@@ -105,10 +110,11 @@ def _wrong_tally(sending: Sending, job: Shown, after: Afterwards) -> Iterator[st
         yield f"3: {where} tells {told}, sent were {good} good and {len(bad)} bad records"
     if sum(counts[fate] or 0 for fate in FATES) != good:
         yield f"3: {where}: the fates {dict(counts)} do not add up to {good}"
-    if (sending.marked or sending.family is Family.DATASETS) and counts["created"] != good:
+    appended = sending.family in _APPENDED
+    if (sending.marked or appended) and counts["created"] != good:
         yield f"8: {where} created {counts['created']} of {good} records that nobody else sent"
-    if sending.family is Family.DATASETS:
-        yield from wrong_reply(sending, where=where)
+    if appended:
+        yield from (_APPENDED[sending.family])(sending, where=where)
         return
     if sending.family is Family.ISSUES:
         yield from _wrong_reply(sending, job, after, where=where)
@@ -133,10 +139,10 @@ def _wrong_reply(sending: Sending, job: Shown, after: Afterwards, *, where: str)
 
 
 def _wrong_replays(journal: Journal, after: Afterwards) -> Iterator[str]:
-    answers = {sending.number: sending.answer for sending in journal.sendings}
+    sent = {sending.number: sending for sending in journal.sendings}
     for number, status, body in after.replays:
-        if status != 202 or body != answers[number]:
-            yield f"4: submission {number} sent again was answered {status} {body!r} instead of {answers[number]!r}"
+        if status != sent[number].family.accepted or body != sent[number].answer:
+            yield f"4: submission {number} sent again was answered {status} {body!r} instead of {sent[number].answer!r}"
 
 
 def _files_with_second_effect(senders: Mapping[str, Sending], jobs: Mapping[str, Shown]) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from ingest_platform_tests.crash.checking import ENDED
 from ingest_platform_tests.crash.installation import Lake, patience
 from ingest_platform_tests.crash.issues import ids_told
 from ingest_platform_tests.crash.journal import MARKED, OVERLAPPING, Afterwards, Family, Form, Journal, Sending, Shown
+from ingest_platform_tests.crash.streams import SECRET, STREAM, Delivered
 
 # The words of all families for a job that has ended.
 ENDED_WORDS = ENDED | {"succeeded", "partial"}
@@ -24,7 +26,7 @@ RETRY_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 # In flight, too many requests, not available now: to be sent again with the same key.
 _RETRIED = frozenset({409, 429, 503})
-_FAMILIES = {"issues": Family.ISSUES, "datasets": Family.DATASETS}
+_FAMILIES = {"issues": Family.ISSUES, "datasets": Family.DATASETS, "stream_events": Family.STREAMS}
 
 
 def _where(job: Shown) -> str:
@@ -56,7 +58,7 @@ class Clients:
         deadline = sending.first_sent + patience(RECOVERY_SECONDS_MAX)
         while time.monotonic() < deadline:
             response = self._post(sending)
-            if response is not None and response.status_code == httpx.codes.ACCEPTED:
+            if response is not None and response.status_code == sending.family.accepted:
                 if sending.family is Family.DATASETS:
                     sending.location = response.headers["Location"]
                 sending.answer, sending.acked_at = response.content, time.monotonic()
@@ -71,6 +73,8 @@ class Clients:
 
     def _post(self, sending: Sending) -> httpx.Response | None:
         headers = {"Content-Type": sending.form.value, "Idempotency-Key": f"{self.workspace}-{sending.number}"}
+        if sending.family is Family.STREAMS:
+            headers["X-Stream-Id"] = sending.target
         try:
             return self._http.post(sending.family.path, content=sending.content, headers=headers)
         except httpx.TransportError:
@@ -196,19 +200,38 @@ class Clients:
         files = sum(sending.form is Form.FILE for sending in self.journal.sendings)
         jobs = self.jobs()
         taken = sum(job["file"] is not None for job in jobs)
-        return taken >= files and all(job["state"] in ENDED for job in jobs) and not self._not_archived_once()
+        ended = taken >= files and all(job["state"] in ENDED for job in jobs) and not self._not_archived_once()
+        return ended and not self._undelivered()
+
+    def _stats(self) -> Shown | None:
+        """Read the accounts of the stream, if anything was sent to it."""
+        sent = any(sending.family is Family.STREAMS for sending in self.journal.sendings)
+        return self.get(f"/v1/streams/{STREAM}/stats") if sent else None
+
+    def _undelivered(self) -> int:
+        return sum(each["waiting"] for each in (self._stats() or {"destinations": ()})["destinations"])
 
     def unsettled(self) -> str:
         """Say what has not come to its end."""
         jobs = [f"{job['id']} is {job['state']}" for job in self.jobs() if job["state"] not in ENDED]
-        return ", ".join([*jobs, *(f"{name} is not archived once" for name in self._not_archived_once())])
+        files = [f"{name} is not archived once" for name in self._not_archived_once()]
+        return ", ".join(
+            [*jobs, *files, *([f"{waiting} events are not delivered"] if (waiting := self._undelivered()) else [])]
+        )
 
     def _not_archived_once(self) -> list[str]:
-        names = [sending.name for sending in self.journal.sendings if sending.form is Form.FILE]
+        # Of files of a stream with masks only the answer is kept.
+        files = {
+            each.name: each.family is not Family.STREAMS for each in self.journal.sendings if each.form is Form.FILE
+        }
         places = [self._data_dir / root / self.workspace for root in ("archive", "quarantine", "landing")]
         # Not rglob: it minds when a folder is renamed while it looks.
         found = [name for place in places for *_, names in os.walk(place) for name in names]
-        return [name for name in names if found.count(name) != 1 or found.count(f"{name}.outcome.json") != 1]
+        return [
+            name
+            for name, kept in files.items()
+            if (found.count(name), found.count(f"{name}.outcome.json")) != (int(kept), 1)
+        ]
 
     def look_back(self, lake: Lake) -> Afterwards:
         """See everything that can be seen from outside, and send some of it again."""
@@ -236,8 +259,22 @@ class Clients:
             kept_records=lake.kept_records,
             rows=lake.rows,
             quota_used=lake.quota_used,
+            delivered=self._look_at_deliveries(lake.bodies_kept),
             replays=replays,
             not_archived_once=self._not_archived_once(),
+        )
+
+    def _look_at_deliveries(self, bodies_kept: int) -> Delivered:
+        """See what was delivered to files, and which files still have what was to be masked."""
+        paths = (self._data_dir / "exports" / self.workspace).rglob("dlv_*")
+        events = [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+        roots = [self._data_dir / root / self.workspace for root in ("archive", "quarantine", "landing", "exports")]
+        found = [path for root in (*roots, self._data_dir / "blobs") for path in root.rglob("*") if path.is_file()]
+        return Delivered(
+            files=Counter((each["event_id"], each["document"]["event"]["number"]) for each in events),
+            stats=self._stats() or {},
+            bodies_kept=bodies_kept,
+            unmasked=[str(path) for path in found if SECRET.encode() in path.read_bytes()],
         )
 
     def close(self) -> None:

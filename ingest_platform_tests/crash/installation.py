@@ -25,11 +25,13 @@ from ingest_platform.feeds.datasets import registry
 from ingest_platform.feeds.datasets.shapes import shape_of
 from ingest_platform.feeds.issues.load import TABLE as ISSUES
 from ingest_platform.feeds.machine_data.load import TABLE as READINGS
+from ingest_platform.feeds.stream_events import FEED as STREAM_EVENTS
 from ingest_platform.storage import catalog, embedded, keys, quotas, workspaces
 from ingest_platform.storage.ledger import Ledger, migrate
 from ingest_platform.storage.warehouse import Warehouse, records_of, rows_of
 from ingest_platform_tests.crash.datasets import FIELDS, Row
 from ingest_platform_tests.crash.journal import FACTOR, MARKED, OVERLAPPING
+from ingest_platform_tests.crash.streams import DECLARED, DESTINATIONS, STREAM
 
 ROOT = Path(__file__).parents[2]
 # The least that the settings allow: a trial waits for it.
@@ -43,7 +45,7 @@ LOAD_PER_CORE = 3.0
 PATIENCE_MAX = 4.0
 SCOPES = (
     *("machine-data:write", "machine-data:read", "jobs:read", "ingest:write", "issues:read", "patterns:read"),
-    "datasets:write",
+    *("datasets:write", "streams:write"),
 )
 PROJECT = "shop"
 
@@ -172,6 +174,8 @@ class Lake:
     kept_records: tuple[int, int]
     rows: Sequence[Row] = ()
     quota_used: int = 0
+    # Bodies of events that the inbox still has.
+    bodies_kept: int = 0
 
 
 class Installation:
@@ -322,6 +326,16 @@ class Installation:
             registry.register_schema(tx, made, FIELDS)
             return str(made.id)
 
+    def make_stream(self, workspace: str) -> None:
+        """Declare a stream with its destinations."""
+        entries = [("destinations", name, body) for name, body in DESTINATIONS.items()]
+        entries.append(("streams", STREAM, DECLARED))
+        with Ledger(self.server.url, application="crash-test") as ledger, ledger.transaction() as tx:
+            tx.execute("SET LOCAL synchronous_commit = on")
+            catalog.put(
+                tx, [catalog.Declared(workspace=workspace, kind=kind, id=id_, body=body) for kind, id_, body in entries]
+            )
+
     def look_into_lake(self, workspace: str) -> Lake:
         """Look for what no answer of the API shows."""
         for last in (False, True):
@@ -353,7 +367,18 @@ class Installation:
             kept_records=(records, places),
             rows=rows,
             quota_used=used,
+            bodies_kept=self._bodies_kept(workspace),
         )
+
+    def _bodies_kept(self, workspace: str) -> int:
+        """Count the submissions of events of which the bytes are still there."""
+        with Ledger(self.server.url, application="crash-test") as ledger, ledger.connection() as tx:
+            ((count,),) = tx.execute(
+                "SELECT count(*) FROM jobs JOIN submissions ON submissions.job_id = jobs.id"
+                " WHERE workspace = %s AND feed = %s AND body IS DISTINCT FROM ''",
+                (workspace, STREAM_EVENTS.name),
+            ).fetchall()
+        return count
 
     def _look_at_dataset(self, workspace: str) -> tuple[list[Row], int]:
         with Ledger(self.server.url, application="crash-test") as ledger, ledger.connection() as tx:

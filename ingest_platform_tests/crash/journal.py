@@ -41,11 +41,14 @@ class Family(Enum):
     ISSUES = ("/v1/ingest/batch", "/v1/ingest/status", "issues")
     # Of the project's default dataset.
     DATASETS = ("/datasets/batch?on_error=continue", "/v1/jobs", "datasets")
+    STREAMS = ("/v1/streams/ingest", "/v1/jobs", "streams", 200)
 
-    def __init__(self, path: str, jobs_path: str, folder: str) -> None:
+    def __init__(self, path: str, jobs_path: str, folder: str, accepted: int = 202) -> None:
         self.path = path
         self.jobs_path = jobs_path
         self.folder = folder
+        # The status of an acknowledgement.
+        self.accepted = accepted
 
 
 class Record(Protocol):
@@ -95,7 +98,7 @@ class Sending:
     content: bytes
     name: str = ""
     family: Family = Family.READINGS
-    # The dataset that a file is for.
+    # The dataset or stream that a file or a request is for.
     target: str = ""
     marked: bool = False
     # Its bytes were taken from the platform while they waited: nothing can be stored of it, and its job must say so.
@@ -113,7 +116,9 @@ class Sending:
         """The job that answers for it, as the client was told."""
         if self.answer is None:
             return None
-        return self.location.rpartition("/")[2] if self.location else json.loads(self.answer)["job_id"]
+        if self.location:
+            return self.location.rpartition("/")[2]
+        return json.loads(self.answer)["ingest_id" if self.family is Family.STREAMS else "job_id"]
 
     @property
     def good(self) -> list[Record]:
@@ -143,6 +148,8 @@ class Afterwards:
     # Of a dataset: where each row's record was sent, and what it says; and what is counted of the quota.
     rows: Sequence[tuple[str, int, float, str]] = ()
     quota_used: int = 0
+    # Of a stream (`streams.py`).
+    delivered: object = None
     # Answers to the same bytes under the same key, sent again: (number, status, body).
     replays: Sequence[tuple[int, int, bytes]] = ()
     # Files that were dropped and lie neither in the archive nor in quarantine, or in more than one place there.

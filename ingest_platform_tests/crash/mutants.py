@@ -12,10 +12,16 @@ from datetime import UTC, datetime
 
 from ingest_platform.domain.crashpoint import reach
 from ingest_platform.domain.errors import Exceeded
+from ingest_platform.domain.ids import new_id
 from ingest_platform.feeds.issues.patterns import Book
+from ingest_platform.feeds.stream_events.delivering import sending
+from ingest_platform.feeds.stream_events.delivering.deliveries import Claimed
+from ingest_platform.feeds.stream_events.delivering.items import Placed
+from ingest_platform.feeds.stream_events.delivering.retrying import Attempt
+from ingest_platform.feeds.stream_events.destinations.destination import Destination
 from ingest_platform.pipeline import load
 from ingest_platform.pipeline.land import Lander, Landing
-from ingest_platform.storage import jobs, outcomes, quota_decisions
+from ingest_platform.storage import forgotten, jobs, outcomes, quota_decisions
 from ingest_platform.storage.jobs import Accepted
 from ingest_platform.storage.ledger import Transaction
 from ingest_platform.storage.quotas import Demand
@@ -97,7 +103,29 @@ def counted_again() -> None:
     quota_decisions.decide_once = decide_again
 
 
+def unforgotten() -> None:
+    """Keep the bodies of events that are masked."""
+
+    def keep(*_: object) -> None:
+        return
+
+    forgotten.forget_bytes = keep
+
+
+def sent_anew() -> None:
+    """Give a delivery another id whenever it is sent, so that its destination can't know it again."""
+    send = sending._send
+
+    def send_anew(claimed: Claimed, items: list[Placed], destination: Destination) -> Attempt:
+        return send(replace(claimed, id=new_id("dlv_")), items, destination)
+
+    sending._send = send_anew
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     mutant.__name__: mutant
-    for mutant in (no_fence, torn_settle, forgetful_load, early_answer, no_fsync, patternless, counted_again)
+    for mutant in (
+        *(no_fence, torn_settle, forgetful_load, early_answer, no_fsync, patternless, counted_again),
+        *(unforgotten, sent_anew),
+    )
 }

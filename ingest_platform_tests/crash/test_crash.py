@@ -109,6 +109,16 @@ DEFECTS = {
         trial=Trial(who=Who.BOTH_WORKERS, point="load.staged", datasets=True, files=True, seed=980),
         promise="8",
     ),
+    "events whose bytes are kept": Defect(
+        planted=_in_workers("unforgotten"),
+        trial=Trial(who=Who.API, point="land.before_reply", streams=True, seed=990),
+        promise="21",
+    ),
+    "a delivery that is sent under another id": Defect(
+        planted=_in_workers("sent_anew"),
+        trial=Trial(who=Who.BOTH_WORKERS, point="deliver.sent", streams=True, seed=1000),
+        promise="8",
+    ),
 }
 ATTEMPTS_MAX = 3
 

@@ -22,6 +22,7 @@ from ingest_platform_tests.crash.installation import (
 )
 from ingest_platform_tests.crash.issues import Reporter
 from ingest_platform_tests.crash.journal import Form, Sending, Writer
+from ingest_platform_tests.crash.streams import Streamer
 
 # More rounds of clients than this and the point has not been reached: then the trial proves nothing.
 ROUNDS_MAX = 6
@@ -65,6 +66,8 @@ class Trial:
     issues: bool = False
     # Records of a dataset are sent; nothing else, unless the moment is any. As files only, if there are files.
     datasets: bool = False
+    # Events of a stream are sent; nothing else, unless the moment is any.
+    streams: bool = False
     # What was accepted still waits when everything dies.
     backlog: bool = False
     # The blob of a submission is deleted while it waits.
@@ -76,13 +79,14 @@ class Trial:
         where = f"{self.point}:{self.nth}" if self.point else "any moment"
         extra = ["by environment"] * self.by_environment + ["only garbage"] * self.only_garbage
         extra += ["with issues"] * self.issues + ["with datasets"] * self.datasets
+        extra += ["with streams"] * self.streams
         extra += ["with a backlog"] * self.backlog + ["with a blob lost"] * self.lost_blob
         return " ".join([how, self.who.value, "at", where, *extra, f"seed {self.seed}"])
 
 
 def matrix() -> list[Trial]:
     """List the trials of the suite."""
-    parts = (_at_points(), _at_any_moment(), _pauses(), _with_issues(), _with_datasets())
+    parts = (_at_points(), _at_any_moment(), _pauses(), _with_issues(), _with_datasets(), _with_streams())
     return [trial for trials in parts for trial in trials]
 
 
@@ -155,6 +159,21 @@ def _with_datasets() -> Iterator[Trial]:
     yield Trial(who=Who.ALL, backlog=True, datasets=True, seed=740)
 
 
+def _with_streams() -> Iterator[Trial]:
+    """List what consigning and forgetting add to the path, the door of streams, and the deliveries."""
+    for seed, point in enumerate(("land.before_commit", "land.before_reply"), start=800):
+        yield Trial(who=Who.API, point=point, nth=2, streams=True, seed=seed)
+    yield Trial(who=Who.WORKER, point="load.merged", streams=True, seed=810)
+    yield Trial(who=Who.BOTH_WORKERS, point="settle.before_commit", streams=True, files=True, seed=811)
+    yield Trial(who=Who.BOTH_WORKERS, point="settle.after_commit", streams=True, files=True, seed=812)
+    yield Trial(who=Who.WORKER, point="settle.before_commit", pause=True, streams=True, seed=820)
+    for seed, point in enumerate(("claimed", "parted", "before_send", "sent", "kept"), start=830):
+        yield Trial(who=Who.BOTH_WORKERS, point=f"deliver.{point}", nth=1 + seed % 2, streams=True, seed=seed)
+    yield Trial(who=Who.WORKER, point="deliver.sent", pause=True, streams=True, seed=835)
+    yield Trial(who=Who.POSTGRES, streams=True, seed=840)
+    yield Trial(who=Who.ALL, backlog=True, streams=True, seed=850)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a trial showed."""
@@ -174,6 +193,7 @@ class Writers:
         # Numbers are of all submissions of a trial.
         self.issues = Reporter(seed, first=10_000)
         self.sales = Seller(seed, first=20_000, dataset=dataset)
+        self.events = Streamer(seed, first=30_000)
 
 
 def run(installation: Installation, trial: Trial, *, name: str) -> Result:
@@ -216,6 +236,8 @@ def await_settled(installation: Installation, clients: Clients) -> None:
 
 def _strike(installation: Installation, trial: Trial, clients: Clients) -> None:
     dataset = installation.make_dataset(clients.workspace) if trial.datasets else ""
+    if trial.streams:
+        installation.make_stream(clients.workspace)
     writer, chance = Writers(trial.seed, dataset=dataset), random.Random(trial.seed)
     victims = _victims(installation, trial, chance)
     if trial.backlog:
@@ -353,7 +375,9 @@ def _send_round(clients: Clients, writers: Writers, trial: Trial) -> None:
         _send_issues(clients, writers.issues, trial)
     if trial.datasets:
         _send_sales(clients, writers.sales, trial)
-    if (trial.issues or trial.datasets) and trial.point is not None:
+    if trial.streams:
+        _send_events(clients, writers.events, trial)
+    if (trial.issues or trial.datasets or trial.streams) and trial.point is not None:
         return
     clients.begin_sending([writer.overlapping() for _ in range(4)])
     clients.begin_sending([writer.overlapping(), writer.overlapping(Form.NDJSON), writer.marked()])
@@ -378,6 +402,13 @@ def _send_sales(clients: Clients, seller: Seller, trial: Trial) -> None:
         return
     for _ in range(2):
         clients.begin_sending([seller.batch() for _ in range(4)])
+
+
+def _send_events(clients: Clients, streamer: Streamer, trial: Trial) -> None:
+    for _ in range(2):
+        clients.begin_sending([streamer.batch() for _ in range(4)])
+    if trial.files:
+        clients.begin_sending([streamer.batch(Form.FILE, size=60) for _ in range(2)])
 
 
 def _marked_file(writer: Writer) -> Sending:

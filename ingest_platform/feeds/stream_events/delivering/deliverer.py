@@ -217,12 +217,12 @@ class Deliverer:
 
 def deliver(platform: Platform, stop: Callable[[], bool], wait: Callable[[float], object]) -> None:
     """Deliver as long as a worker lives (`FeedService.run`)."""
-    Deliverer(platform).run(stop=stop, wait=wait)
+    Deliverer(platform, lease_seconds=platform.limits.lease_seconds).run(stop=stop, wait=wait)
 
 
 def deliver_due(platform: Platform, *, seconds_max: float) -> Counter[str]:
     """Deliver what is due now, for so long at most: events by what became of them."""
-    deliverer = Deliverer(platform)
+    deliverer = Deliverer(platform, lease_seconds=platform.limits.lease_seconds)
     deadline = time.monotonic() + seconds_max
     deliverer.run(stop=lambda: time.monotonic() >= deadline, until_idle=True)
     return deliverer.done
