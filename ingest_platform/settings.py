@@ -137,7 +137,7 @@ class Settings:
     load_submissions_max: int = _number(2000, "Submissions that one load takes together.", least=1)
     linger_seconds: float = _seconds(1.0, "How long a run waits for more work before it ends.")
     run_seconds_max: float = _seconds(60.0, "Age at which a run ends and the next one goes on.", least=1)
-    lease_seconds: float = _seconds(15.0, "How long a silent worker keeps its load before another takes it.", least=2)
+    lease_seconds: float = _seconds(15.0, "How long a silent worker keeps what it has in hand.", least=2)
     attempts_max: int = _number(3, "Attempts at a submission before its job is failed.", least=1, most=20)
     parse_seconds_max: float = _seconds(600.0, "Time that the parser of one file may take.", least=1)
     parse_memory_bytes_max: int = _size(4 * GIB, "Address space that the parser of one file may take.", least=2 * GIB)
