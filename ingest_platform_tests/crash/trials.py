@@ -161,9 +161,7 @@ def _with_datasets() -> Iterator[Trial]:
 
 def _with_streams() -> Iterator[Trial]:
     """List what consigning and forgetting add to the path, the door of streams, and the deliveries."""
-    for seed, point in enumerate(("land.before_commit", "land.before_reply"), start=800):
-        yield Trial(who=Who.API, point=point, nth=2, streams=True, seed=seed)
-    yield Trial(who=Who.WORKER, point="load.merged", streams=True, seed=810)
+    yield Trial(who=Who.API, point="land.before_reply", nth=2, streams=True, seed=801)
     yield Trial(who=Who.BOTH_WORKERS, point="settle.before_commit", streams=True, files=True, seed=811)
     yield Trial(who=Who.BOTH_WORKERS, point="settle.after_commit", streams=True, files=True, seed=812)
     yield Trial(who=Who.WORKER, point="settle.before_commit", pause=True, streams=True, seed=820)
