@@ -58,9 +58,7 @@ def _records(draw: st.DrawFn) -> bytes:
 @given(st.lists(st.one_of(_records(), st.sampled_from([b"7", b"{", b'{"a": NaN}', b"null"])), min_size=1, max_size=5))
 def test_the_door_says_of_every_record_what_the_run_says(records: list[bytes]) -> None:
     judged = judge(records, workspace="acme")
-    origins = pl.DataFrame(
-        {"submission": [0], "workspace": ["acme"], "catalog_revision": [0], "sites": [None]}, schema=ORIGINS_SCHEMA
-    )
+    origins = pl.DataFrame([{"submission": 0, "workspace": "acme", "catalog_revision": 0}], schema=ORIGINS_SCHEMA)
     in_the_run = check(
         parse_lines(records, 0, CONTRACT),
         CONTRACT,

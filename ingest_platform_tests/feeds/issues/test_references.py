@@ -21,9 +21,7 @@ TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: text.strip() != "" 
 def referred(*records: dict[str, object], workspace: str = "acme") -> list[dict[str, object]]:
     """Check records as a run does; the rows of the good ones."""
     parsed = parse_lines([json.dumps({"title": "t", **record}).encode() for record in records], 0, CONTRACT)
-    origins = pl.DataFrame(
-        {"submission": [0], "workspace": [workspace], "catalog_revision": [0], "sites": [None]}, schema=ORIGINS_SCHEMA
-    )
+    origins = pl.DataFrame([{"submission": 0, "workspace": workspace, "catalog_revision": 0}], schema=ORIGINS_SCHEMA)
     return check(parsed, CONTRACT, refer=refer, origins=origins, known=known()).accepted.to_dicts()
 
 
