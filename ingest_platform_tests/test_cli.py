@@ -191,6 +191,15 @@ def test_a_stream_is_tried_on_samples_without_a_database(ingest: Ingest, tmp_pat
     assert said.err.startswith(f"{declared}:8: streams[0].routes.rules[0].when: column ")
 
 
+def test_the_key_of_masks_is_renewed_for_a_workspace_that_is_there(ingest: Ingest, tmp_path: Path) -> None:
+    assert ingest("streams", "rotate-key", "-w", "acme").code == 1
+    file = tmp_path / "acme.yaml"
+    file.write_text("workspaces: [{name: acme}]\n")
+    assert ingest("apply", "-f", str(file)).code == 0
+    said = ingest("streams", "rotate-key", "-w", "acme", "--json")
+    assert (said.code, json.loads(said.out)) == (0, {"workspace": "acme", "rotated": True})
+
+
 @pytest.mark.parametrize(
     ("family", "name", "content"),
     [

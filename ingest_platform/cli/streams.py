@@ -1,4 +1,4 @@
-"""`ingest streams test`: what a declaration would do with sample events, before it is applied, without a database.
+"""`ingest streams`: what a declaration would do with sample events, without a database; and a new key for its masks.
 
 What becomes of an event is told by the feed whose streams these are (`DeclaredKind.trial`).
 """
@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from ingest_platform.cli.apply import tell_mistakes
-from ingest_platform.cli.command import Failed, Output, command
+from ingest_platform.cli.command import Failed, Output, command, opened_ledger
 from ingest_platform.declaring import WronglyDeclared, read_declared
 from ingest_platform.domain.errors import Unreadable
 from ingest_platform.domain.feed import Tried
 from ingest_platform.feeds import discover
+from ingest_platform.pipeline.references import replace_secret
 from ingest_platform.settings import Settings
+from ingest_platform.storage import workspaces
 from ingest_platform.storage.catalog import Declared
 
 SECTION = "streams"
@@ -30,7 +32,7 @@ event's id, which is another one here than in a stream that runs.
 
 @click.group()
 def streams() -> None:
-    """Try streams before they are applied."""
+    """Try streams before they are applied, and renew the key of their masks."""
 
 
 @command(streams, name="test", epilog=_EPILOG)
@@ -60,6 +62,20 @@ def test(output: Output, _settings: Settings, *, file: Path, events: Path, strea
     except Unreadable as error:
         raise Failed(f"{events}: {error}") from error
     _tell(output, one, tried)
+    return 0
+
+
+@command(streams, name="rotate-key", epilog="Example:  ingest streams rotate-key -w demo")
+@click.option("--workspace", "-w", required=True, help="Workspace whose key is renewed.")
+def rotate_key(output: Output, settings: Settings, *, workspace: str) -> int:
+    """Make a new key for masks that hash; tokens name their key, so that those of before stay apart."""
+    (feed,) = (feed for feed in discover() for kind in feed.kinds if kind.section == SECTION)
+    with opened_ledger(settings) as ledger, ledger.transaction() as tx:
+        if workspaces.find(tx, workspace) is None:
+            raise Failed(f"There is no workspace {workspace}; there are {', '.join(workspaces.names(tx))}.")
+        replace_secret(tx, feed, workspace)
+    output.give({"workspace": workspace, "rotated": True})
+    output.say(f"Masks that hash have a new key in {workspace}, from the next load on; the old one is gone.")
     return 0
 
 

@@ -72,7 +72,16 @@ def read_known(tx: Transaction, feed: Feed, workspaces: Iterable[str]) -> pl.Dat
 
 def secret_of(tx: Transaction, feed: Feed, workspace: str) -> bytes:
     """Read the secret of a workspace that a feed asks for; the first who needs it makes it."""
-    return secrets.get_or_create(tx, f"{feed.secret_name}:{workspace}")
+    return secrets.get_or_create(tx, _secret_name(feed, workspace))
+
+
+def replace_secret(tx: Transaction, feed: Feed, workspace: str) -> None:
+    """Give a workspace a new secret; what is worked from now on has that one."""
+    secrets.replace(tx, _secret_name(feed, workspace))
+
+
+def _secret_name(feed: Feed, workspace: str) -> str:
+    return f"{feed.secret_name}:{workspace}"
 
 
 # Loads mix workspaces in ever new ways; a frame of ten thousand versions is a few megabytes.

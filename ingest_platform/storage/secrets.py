@@ -25,6 +25,16 @@ def get_or_create(tx: Transaction, name: str) -> bytes:
     return bytes(row[0])
 
 
+def replace(tx: Transaction, name: str) -> bytes:
+    """Put a new shared secret of 32 bytes in the place of the one that is there, if any; return the new one."""
+    made = secrets.token_bytes(32)
+    tx.execute(
+        "INSERT INTO secrets (name, secret) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET secret = excluded.secret",
+        (name, made),
+    )
+    return made
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """A declared thing that has a secret, as it stands now. `secret` is not printed with it."""

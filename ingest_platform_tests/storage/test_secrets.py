@@ -17,6 +17,13 @@ def test_all_who_ask_at_once_get_the_same_secret(ledger: Ledger) -> None:
     assert _get(ledger, "others") != secret
 
 
+def test_a_secret_that_is_replaced_is_gone(ledger: Ledger) -> None:
+    before = _get(ledger, "masks")
+    with ledger.transaction() as tx:
+        after = secrets.replace(tx, "masks")
+    assert before != after == _get(ledger, "masks")
+
+
 def test_a_declared_secret_is_found_by_its_id_alone_while_its_holder_stands(ledger: Ledger) -> None:
     make_workspace(ledger)
     make_workspace(ledger, "globex")
