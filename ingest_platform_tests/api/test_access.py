@@ -36,8 +36,8 @@ def _ask(site: Site, method: str, path: str, headers: dict[str, str]) -> httpx.R
 def test_every_guarded_route_refuses_strangers_the_wrong_kind_of_token_and_a_missing_scope(site: Site) -> None:
     unknown = {"Authorization": "Bearer ing_live_0123456789abcdef_" + "s" * 40}
     wrong_secret = {"Authorization": f"Bearer {site.token[:-3]}000"}
-    # Good tokens of both kinds, without the scope that a route asks for: routes of streams take no scope of datasets, and
-    # others none of streams.
+    # Good tokens of both kinds, without the scope that a route asks for: routes of streams take no scope of datasets,
+    # and others none of streams.
     powerless = [
         {kind: site.bearer(scope, kind=kind) for kind in ("api", "pat")}
         for scope in ("streams:write", "datasets:write")
