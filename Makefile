@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test slow check bench crash lock clean
+.PHONY: help install up test long slow check bench crash lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +28,11 @@ up: install  ## start everything on this machine
 
 # Killing processes at every point takes long and is a command of its own; so is trying the API at length. A module's
 # tests share stores, so they stay in one process; in the order of their names, as the ones that take longest come early.
-test: install  ## run the whole test suite
-	$(BIN)/python -m pytest -m "not crash and not slow" --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
+test: install  ## run the test suite
+	$(BIN)/python -m pytest -m "not crash and not slow and not long" --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
+
+long: install  ## run the tests that take long (about 4 minutes)
+	$(BIN)/python -m pytest -m "long and not slow" --numprocesses 2 --dist loadscope
 
 slow: install  ## try the API's document for much longer (about 10 minutes)
 	$(BIN)/python -m pytest -m slow

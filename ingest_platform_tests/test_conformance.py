@@ -300,7 +300,7 @@ def sent_records(draw: st.DrawFn, feed: Feed) -> bytes:
 
 
 @every_feed
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_door_and_the_run_agree_on_every_record(feed: Feed, data: st.DataObject) -> None:
     records = data.draw(st.lists(sent_records(feed), min_size=1, max_size=6))

@@ -132,6 +132,7 @@ def _require_all_well(site: Site, said: subprocess.CompletedProcess[str]) -> Non
     assert site.anyone.get("/readyz").status_code == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phase", ["examples,coverage", "fuzzing", "stateful"])
 def test_the_document_is_true(busy: Site, tmp_path: Path, phase: str) -> None:
     bounds = ("--max-examples", str(EXAMPLES_MAX), "--exclude-path-regex", ALIKE)

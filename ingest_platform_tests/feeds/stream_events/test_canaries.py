@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 import polars as pl
 import psycopg
+import pytest
 
 from ingest_platform.storage import catalog, keys, workspaces
 from ingest_platform.storage.ledger import Ledger, connect
@@ -310,6 +311,7 @@ def leaks(canaries: Canaries, haystacks: Iterator[tuple[str, bytes]]) -> set[tup
     return {(place, canaries.values[value]) for place, content in haystacks for value in canaries.found_in(content)}
 
 
+@pytest.mark.long
 def test_what_is_masked_is_nowhere_once_it_is_processed(database_url: str, tmp_path: Path) -> None:
     canaries = Canaries()
     with receiving() as receiver, installed(database_url, tmp_path, receiver) as place:
