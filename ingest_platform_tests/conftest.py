@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -14,6 +15,10 @@ from ingest_platform.pipeline.platform import Platform
 from ingest_platform.storage.ledger import Ledger, migrate
 from ingest_platform_tests.making import open_stores
 
+# A machine that has much to do takes as long as it takes; how quick things are is for benchmarks to say.
+_current = hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name())
+hypothesis.settings.register_profile("patient", parent=_current, deadline=None)
+hypothesis.settings.load_profile("patient")
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -48,6 +48,8 @@ def _named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+# Each rule looks at each file.
+@functools.cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 

@@ -137,6 +137,7 @@ def _status(url: str) -> int:
         return 0
 
 
+@pytest.mark.long
 def test_everything_comes_up_heals_and_ends_in_time(data_dir: Path) -> None:
     with running(data_dir) as up:
         ready = up.hear("ready")
@@ -176,6 +177,7 @@ def test_everything_comes_up_heals_and_ends_in_time(data_dir: Path) -> None:
         assert json.loads(credentials.read_text()) == keys
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_leaves_nothing_and_a_new_one_starts_at_once(data_dir: Path) -> None:
     with running(data_dir, "--no-ui") as up:
         up.hear("ready")

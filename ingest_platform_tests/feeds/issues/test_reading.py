@@ -448,6 +448,7 @@ def _lower(text: str) -> str:
     return "".join(character.lower()[0] for character in text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["q", "team", "source", "pattern_id"])
 def test_a_hostile_filter_finds_itself_or_nothing(site: Site, client: httpx.Client, name: str) -> None:
     for text in HOSTILE:
