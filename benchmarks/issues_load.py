@@ -148,7 +148,7 @@ def _frame(issues: Sequence[int], *, omit_body: bool) -> pl.DataFrame:
         "sites": [None] * WORKSPACES,
     }
     known = pl.DataFrame(schema=KNOWN_SCHEMA)
-    return refer(sent, origins=pl.DataFrame(origins, schema=ORIGINS_SCHEMA), known=known)[0]
+    return refer(sent, origins=pl.DataFrame(origins, schema_overrides=ORIGINS_SCHEMA), known=known)[0]
 
 
 def run(*, sizes: Sequence[int], rounds: int, say: Callable[[str], None] = print) -> None:
