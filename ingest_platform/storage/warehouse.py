@@ -427,7 +427,7 @@ class Warehouse:
     def _part(self, table: AppendTable) -> None:
         """Make sure that a table's files are parted by day."""
         with self._turns.taken(table.name), closing(self.session()) as session:
-            if self._day_column(table.name) is None:
+            if self._day_column(table.name) != day_of(table):
                 _part(session, table)
 
     def _day_column(self, table: str) -> str | None:
@@ -713,9 +713,15 @@ def _create_sorted(session: LakeSession, table: FoldedTable) -> None:
 
 def _create_partitioned(session: LakeSession, table: AppendTable) -> None:
     """Create what an append table's files are parted in: a day of it is read without opening the others."""
+    day = day_of(table)
     if not _exists(session, table.name):
         _create(session, rows_of(table.name), columns_of(table))
         _part(session, table)
+    elif not _has_column(session, table.name, day):
+        # One of before the day had a column of its own; it is parted by it once this is committed.
+        time = quoted(stored_name(table.day_column, prefix=table.prefix))
+        session.execute(f"ALTER TABLE {rows_of(table.name)} ADD COLUMN {quoted(day)} DATE")
+        session.execute(f"UPDATE {rows_of(table.name)} SET {quoted(day)} = CAST({time} AT TIME ZONE 'UTC' AS DATE)")
 
 
 def _part(session: LakeSession, table: AppendTable) -> None:
@@ -729,6 +735,14 @@ def _unpart(session: LakeSession, table: str) -> None:
 def _exists(session: LakeSession, name: str) -> bool:
     known = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' AND table_name = ?"
     return session.fetch(known, [name]).num_rows > 0
+
+
+def _has_column(session: LakeSession, table: str, column: str) -> bool:
+    known = (
+        "SELECT 1 FROM duckdb_columns() WHERE database_name = 'lake' AND schema_name = 'main' AND table_name = ?"
+        " AND column_name = ?"
+    )
+    return session.fetch(known, [table, column]).num_rows > 0
 
 
 def _shape_files(session: LakeSession, table: FoldedTable) -> None:

@@ -1,6 +1,7 @@
 """Append: every accepted record is a row, once, whatever was said before."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -173,3 +174,21 @@ def test_inlined_rows_of_very_many_days_stay_inlined_and_hold_nothing_up(
     lake.maintain(snapshot_age=timedelta(0))
     assert lake.inlined_rows()[TABLE.name] == 0
     assert _rows(lake) == before
+
+
+def test_a_table_of_before_the_day_had_a_column_gets_one_and_takes_records(
+    lake: Warehouse, database_url: str, tmp_path: Path
+) -> None:
+    _load(lake, 1, "a", "b")
+    rows = rows_of(TABLE.name)
+    with closing(lake.session()) as session:
+        session.execute(f'ALTER TABLE {rows} SET PARTITIONED BY (year("at"), month("at"), day("at"))')
+        session.execute(f"ALTER TABLE {rows} DROP COLUMN __day")
+    with open_lake(database_url, tmp_path) as later:
+        _load(later, 2, "c")
+        assert [(row["job_id"], row["__day"]) for row in _rows(later)] == [
+            ("a", NOON.date()),
+            ("b", NOON.date()),
+            ("c", NOON.date()),
+        ]
+        assert later._day_column(TABLE.name) == "__day"

@@ -124,10 +124,6 @@ CREATE TABLE submissions (
     CHECK ((body IS NULL) <> (blob IS NULL))
 ) PARTITION BY RANGE (day);
 CREATE TABLE submissions_default PARTITION OF submissions DEFAULT;
--- No samples of bodies in PostgreSQL's statistics: they would outlive those that may not be kept once they were worked.
--- Partitions do not inherit this.
-ALTER TABLE submissions ALTER COLUMN body SET STATISTICS 0;
-ALTER TABLE submissions_default ALTER COLUMN body SET STATISTICS 0;
 CREATE INDEX submissions_job ON submissions (job_id);
 
 -- Days whose submissions lie in the blob store instead of the inbox.

@@ -9,7 +9,7 @@ blocked    it can't be opened (retired, say); what is for it waits, and it is lo
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
-from typing import LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg.rows import kwargs_row
 
@@ -160,9 +160,9 @@ def block(tx: Transaction, to: To, *, declared: str | None, reason: str) -> None
     )
 
 
-def _health(*, blocked: bool, is_open: bool, half: bool, **columns: object) -> Health:
+def _health(*, blocked: bool, is_open: bool, half: bool, **columns: Any) -> Health:  # noqa: ANN401 - columns of many types.
     state = State.BLOCKED if blocked else State.OPEN if is_open else State.HALF_OPEN if half else State.CLOSED
-    return Health(state=state, **columns)  # type: ignore[arg-type]
+    return Health(state=state, **columns)
 
 
 def read(tx: Transaction, *, workspace: str | None = None) -> list[Health]:
